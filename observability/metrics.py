@@ -1,0 +1,268 @@
+"""The metrics: every one that streamsite exports, declared once, with the words that an operator reads.
+
+They are prometheus_client's objects in its default registry, the one that django_prometheus exports. `.labels()` of
+prometheus_client costs a microsecond and accepts any text, so a metric with one label is a `Family` here: its children
+are made once, from a closed set, and whatever is not in the set is counted as `other`. A fuzz run can't add a series.
+
+`describe()` gives the rows of docs/reference/metrics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPMethod, HTTPStatus
+from typing import Generic, NamedTuple, TypeVar
+
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = ["Description", "Family", "count_request", "describe"]
+
+OTHER = "other"
+"""The label of everything that no closed set knows."""
+
+_COMMAND_BUCKETS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""A local Redis answers in 0.2 ms; the deadlines are 5 s, so that a time-out has a bucket of its own."""
+_REQUEST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""The last one is where a long-poll without events ends."""
+
+_LIVE_FORMATS = ("native_sse", "sse", "ndjson", "long_poll")
+_FORMATS = (*_LIVE_FORMATS, "catch_up", "ndjson_page")
+_REJECTIONS = (
+    # what append.lua answers
+    "missing", "deleted", "closed", "mismatch", "fenced", "epoch_start", "gap", "regression", "producers",
+    # what Redis, or the way to it, refuses
+    "store_full", "store_readonly", "store_unavailable", "outcome_unknown", "unconfirmed", "overloaded",
+    # what the interface refuses before the log is asked
+    "bad_name", "bad_header", "bad_json", "bad_text", "bad_event_type", "bad_request", "closed_door",
+    "content_type_mismatch", "durability_unavailable", "empty_array", "empty_body", "too_large", "too_many_events",
+)  # fmt: skip
+_COMMANDS = (
+    "append", "create", "delete", "read", "touch", "trim", "fork_link", "fork_pin", "fork_release",
+)  # fmt: skip
+_ENDS = ("closed", "lifetime", "drained", "gone", "deleted", "rewound", "removed", "error")
+_GAP_CAUSES = ("subscribe", "hole", "idle", "delete", "large", "push")
+_METHODS = frozenset(HTTPMethod) - {HTTPMethod.CONNECT, HTTPMethod.TRACE}
+_STATUSES = frozenset(HTTPStatus)
+
+_M = TypeVar("_M", Counter, Gauge, Histogram)
+
+
+class Description(NamedTuple):
+    """One row of the reference page.
+
+    Args:
+        name: as it is exported; a histogram's is followed by `_bucket`, `_sum` and `_count`.
+        type: counter, gauge or histogram.
+        labels: their names.
+        help: what it says to an operator.
+    """
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
+_descriptions: list[Description] = []
+
+
+class Family(Generic[_M]):
+    """A metric with one label from a closed set; its children are made once.
+
+    Args:
+        parent: the metric itself.
+        values: all values of the label, with `_` between words.
+        is_preset: export every child from the start, so that the first increment is seen as one.
+    """
+
+    def __init__(self, parent: _M, values: Iterable[str], *, is_preset: bool = True) -> None:
+        self._parent: _M = parent
+        self._values = tuple(values)
+        self._children: dict[str, _M] = {}
+        if is_preset:
+            for value in self._values:
+                self.labels(value)
+
+    def labels(self, value: str) -> _M:
+        """The child for a value; hyphens count as underscores, so that the slug of a problem fits as it is."""
+        child = self._children.get(value)
+        if child is None:
+            name = value.replace("-", "_")
+            known = name if name in self._values else OTHER
+            child = self._children.get(known)
+            if child is None:
+                child = self._children[known] = self._parent.labels(known)
+            if known != OTHER:  # the spellings of what is unknown are without number
+                self._children[value] = child
+        return child
+
+
+def describe() -> list[Description]:
+    """What is exported, in the order of declaration."""
+    return list(_descriptions)
+
+
+def _declare(
+    metric: Callable[..., _M], name: str, help_: str, *labels: str, buckets: tuple[float, ...] | None = None
+) -> _M:
+    """Make a metric and note it for `describe`."""
+    kind = str(getattr(metric, "__name__", "")).lower()
+    _descriptions.append(Description(name, kind, labels, help_))
+    return metric(name, help_, labels) if buckets is None else metric(name, help_, labels, buckets=buckets)
+
+
+# Redis
+
+redis_up = _declare(
+    Gauge,
+    "stream_redis_up",
+    "1 while Redis answers, 0 from the first failure until it is back. Without it nothing is appended or read.",
+)
+redis_reconnects = _declare(Counter, "stream_redis_reconnects_total", "Times that Redis came back after it was lost.")
+redis_aof_last_write_ok = _declare(
+    Gauge,
+    "stream_redis_aof_last_write_ok",
+    "0 when Redis could not write its append-only file, mostly because the disk is full: appends are refused with 503 store-readonly.",
+)
+# Nothing is known to be wrong before Redis was asked, and an alert on 0 must not fire at every start.
+redis_aof_last_write_ok.set(1)
+redis_command_seconds = Family(
+    _declare(
+        Histogram,
+        "stream_redis_command_seconds",
+        "Time that a script took in Redis and on the way, by script; 5 s and more are deadlines that ran out.",
+        "command",
+        buckets=_COMMAND_BUCKETS_S,
+    ),
+    _COMMANDS,
+    is_preset=False,  # 18 series each, and most sites use a few
+)
+
+# The log
+
+log_bytes = _declare(
+    Gauge, "stream_log_bytes", "Memory that Redis uses, in bytes: the log and what it needs beside it."
+)
+log_limit_bytes = _declare(
+    Gauge,
+    "stream_log_limit_bytes",
+    "Redis' maxmemory in bytes, 0 without one; appends are refused with 507 store-full when it is reached.",
+)
+log_durability_info = _declare(
+    Gauge,
+    "stream_log_durability_info",
+    "1 for what an acknowledgement means here: written, fsynced or replicated:N.",
+    "mode",
+)
+log_incarnation_changes = _declare(
+    Counter,
+    "stream_log_incarnation_changes_total",
+    "Times that Redis came back with other data: new, or gone back to an earlier state.",
+)
+log_rewinds = _declare(
+    Counter,
+    "stream_log_rewinds_total",
+    "Followed streams that lost events which had been seen already; their readers were told (stream-rewound).",
+)
+rewound_reads = _declare(
+    Counter, "stream_rewound_reads_total", "Reads answered with 410 stream-rewound: the event of that offset is lost."
+)
+events_corrupt = _declare(
+    Counter,
+    "stream_events_corrupt_total",
+    "Events read whose checksum is wrong; readers get event-corrupt instead of the data.",
+)
+
+# Appending
+
+appends = _declare(Counter, "stream_appends_total", "Appends acknowledged, repetitions not counted.")
+events_in = _declare(Counter, "stream_events_in_total", "Events appended.")
+bytes_in = _declare(Counter, "stream_bytes_in_total", "Bytes of data appended.")
+append_rejected = Family(
+    _declare(
+        Counter, "stream_append_rejected_total", "Appends refused, by reason; nothing of them was stored.", "reason"
+    ),
+    _REJECTIONS,
+)
+append_unconfirmed = _declare(
+    Counter,
+    "stream_append_unconfirmed_total",
+    "Appends that are written, but did not get as safe as was asked in time (503 unconfirmed).",
+)
+append_duplicates = _declare(
+    Counter, "stream_append_duplicates_total", "Appends that a producer repeated and the log already had; harmless."
+)
+producer_fenced = _declare(
+    Counter, "stream_producer_fenced_total", "Appends refused because a newer producer with the same id took over."
+)
+
+# Reading
+
+feeds = _declare(Gauge, "stream_feeds", "Streams that this process follows.")
+readers = Family(
+    _declare(Gauge, "stream_readers", "Live readers connected now, by wire format.", "format"), _LIVE_FORMATS
+)
+readers_ended = Family(
+    _declare(Counter, "stream_readers_ended_total", "Live readers that ended, by reason.", "reason"), _ENDS
+)
+events_out = Family(
+    _declare(Counter, "stream_events_out_total", "Events delivered, by wire format.", "format"), _FORMATS
+)
+bytes_out = Family(
+    _declare(Counter, "stream_bytes_out_total", "Bytes of response bodies delivered, by wire format.", "format"),
+    _FORMATS,
+)
+follower_gaps = Family(
+    _declare(
+        Counter,
+        "stream_follower_gaps_total",
+        "Gaps in Redis' pushes that were filled from the log, by what showed them.",
+        "cause",
+    ),
+    _GAP_CAUSES,
+)
+follower_gap_events = _declare(Counter, "stream_follower_gap_events_total", "Events that were read to fill such gaps.")
+
+# HTTP
+
+http_requests = _declare(
+    Counter, "stream_http_requests_total", "Requests answered, by method and status.", "method", "status"
+)
+request_seconds = Family(
+    _declare(
+        Histogram,
+        "stream_request_seconds",
+        "Time until the answer, or of a stream its header, was ready to be sent; a long-poll's includes its waiting.",
+        "method",
+        buckets=_REQUEST_BUCKETS_S,
+    ),
+    (*_METHODS, "OTHER"),
+    is_preset=False,
+)
+
+# The log lines
+
+log_dropped = Family(
+    _declare(
+        Counter,
+        "stream_log_dropped_total",
+        "Log lines given up because they could not be written as fast as they came, by level.",
+        "level",
+    ),
+    ("debug", "info", "warning", "error", "critical"),
+)
+
+_requests: dict[tuple[str, int], Counter] = {}
+
+
+def count_request(method: str, status: int, seconds: float) -> None:
+    """Count one answered request; a method or status that HTTP does not name is `OTHER`."""
+    method = method if method in _METHODS else "OTHER"
+    child = _requests.get((method, status))
+    if child is None:
+        text = str(status) if status in _STATUSES else "OTHER"
+        child = http_requests.labels(method, text)
+        if text != "OTHER":
+            _requests[method, status] = child
+    child.inc()
+    request_seconds.labels(method).observe(seconds)
