@@ -1,0 +1,1 @@
+"""The log: append, read, create, delete and fork, each change one script."""

@@ -1,0 +1,99 @@
+"""What a Redis server is, asked when a connection to it is made, and whether a log may be kept on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ResponseError
+
+from streaming.errors import StreamsiteError
+
+__all__ = ["SAFE_POLICIES", "ServerFacts", "UnsafeStoreError", "ask_facts", "check_safe", "parse_info"]
+
+SAFE_POLICIES = frozenset({"noeviction"})
+"""The others drop keys when memory is full, and with them acknowledged events, in silence."""
+
+
+class UnsafeStoreError(StreamsiteError):
+    """This Redis may lose or misread data by its configuration; the site does not start on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server said of itself when a connection was made.
+
+    Args:
+        run_id: new whenever its process is; the scripts join it with the replication id (`scripts/incarnation.inc.lua`).
+        appends_fsync: `appendfsync always` on an append-only file: every reply is behind an fsync.
+    """
+
+    run_id: str
+    version: tuple[int, int]
+    kind: str
+    is_cluster: bool
+    policy: str
+    aof_enabled: bool
+    appends_fsync: bool
+    has_waitaof: bool
+    aof_write_ok: bool
+    used_bytes: int
+    max_bytes: int
+    connected_replicas: int
+
+    def can_fsync(self) -> bool:
+        """Whether an append can be acknowledged behind an fsync."""
+        return self.aof_enabled and (self.has_waitaof or self.appends_fsync)
+
+
+async def ask_facts(raw: AbstractConnection) -> ServerFacts:
+    """Ask a server what it is, in one round trip.
+
+    Raises: UnsafeStoreError: it is a replica, and so refuses every write.
+    """
+    await raw.send_packed_command(raw.pack_commands([("INFO",), ("CONFIG", "GET", "appendfsync")]), check_health=False)
+    info = parse_info(await raw.read_response(disable_decoding=True))
+    try:
+        config = await raw.read_response(disable_decoding=True)
+    except ResponseError:
+        config = []  # managed services forbid CONFIG
+    major, minor, *_ = (int(part) for part in (info.get("valkey_version") or info["redis_version"]).split(".")[:2])
+    compatible = tuple(int(part) for part in info["redis_version"].split(".")[:2])
+    if info.get("loading", "0") != "0":
+        raise ConnectionRefusedError("this Redis still loads its data")
+    if info.get("role") == "slave":
+        raise ConnectionRefusedError("this Redis is a replica; give the address of the primary")
+    return ServerFacts(
+        run_id=info["run_id"],
+        version=(major, minor),
+        kind="Valkey" if "valkey_version" in info else "Redis",
+        is_cluster=info.get("server_mode", info.get("redis_mode")) == "cluster",  # Valkey's word, and Redis'
+        policy=info.get("maxmemory_policy", "noeviction"),
+        aof_enabled=info.get("aof_enabled") == "1",
+        appends_fsync=b"always" in config,
+        has_waitaof=compatible >= (7, 2),
+        aof_write_ok=info.get("aof_last_write_status", "ok") == "ok",
+        used_bytes=int(info.get("used_memory", 0)),
+        max_bytes=int(info.get("maxmemory", 0)),
+        connected_replicas=int(info.get("connected_slaves", 0)),
+    )
+
+
+def parse_info(reply: bytes) -> dict[str, str]:
+    """The fields of an INFO reply."""
+    pairs = (line.split(":", 1) for line in reply.decode("utf-8", "replace").split("\r\n") if ":" in line)
+    return dict(pairs)
+
+
+def check_safe(facts: ServerFacts) -> None:
+    """Refuse a server that this site must not keep a log on.
+
+    Raises: UnsafeStoreError.
+    """
+    if facts.version < (6, 2):
+        raise UnsafeStoreError(f"Redis {'.'.join(map(str, facts.version))} is too old, 6.2 or later is needed")
+    if facts.policy not in SAFE_POLICIES:
+        raise UnsafeStoreError(
+            f"this Redis drops keys when its memory is full (maxmemory-policy {facts.policy}): acknowledged events would be "
+            "lost in silence. Set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction"
+        )

@@ -1,0 +1,1 @@
+"""The wire formats: what is encoded is decoded by parsers that others wrote."""
