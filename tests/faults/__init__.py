@@ -1,0 +1,1 @@
+"""Faults on purpose: what the site must do when what it stands on breaks."""

@@ -1,0 +1,1 @@
+"""A power cut, simulated: what was not flushed is gone."""
