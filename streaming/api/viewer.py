@@ -66,7 +66,7 @@ async def index(request: HttpRequest) -> HttpResponseBase:
 
 
 @with_problems
-async def problem_page(request: HttpRequest, slug: str) -> HttpResponseBase:
+async def problem_page(_request: HttpRequest, slug: str) -> HttpResponseBase:
     """What a problem's `type` leads to: its title, and where more is said.
 
     Raises: RequestError.

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from streaming import durability
 from streaming.api import health, listing, requests
 from streaming.conf import StreamingSettings
-from streaming import durability
 from streaming.log import appender, forks, group_commit
 from streaming.names import MAX_NAME_BYTES
 from streaming.wire import content, event_type, json_mode
