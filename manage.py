@@ -8,7 +8,11 @@ import sys
 
 
 def main() -> None:
-    """Run one command."""
+    """Run one command, or supervise: `serve` replaces itself by the supervisor, which must not import Django."""
+    if "STREAMSITE_SUPERVISOR_PLAN" in os.environ:
+        from streamsite.server import supervisor
+
+        sys.exit(supervisor.main())
     try:
         from django.core.management import execute_from_command_line
     except ImportError:

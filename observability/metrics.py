@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPMethod, HTTPStatus
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["Description", "Family", "count_request", "describe"]
+__all__ = ["Description", "Family", "add_description", "count_request", "describe"]
 
 OTHER = "other"
 """The label of everything that no closed set knows."""
@@ -45,6 +45,7 @@ _METHODS = frozenset(HTTPMethod) - {HTTPMethod.CONNECT, HTTPMethod.TRACE}
 _STATUSES = frozenset(HTTPStatus)
 
 _M = TypeVar("_M", Counter, Gauge, Histogram)
+Together = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 
 
 class Description(NamedTuple):
@@ -97,17 +98,34 @@ class Family(Generic[_M]):
         return child
 
 
+def add_description(description: Description) -> Description:
+    """Note a metric that is not declared here, for `describe`."""
+    _descriptions.append(description)
+    return description
+
+
 def describe() -> list[Description]:
     """What is exported, in the order of declaration."""
     return list(_descriptions)
 
 
 def _declare(
-    metric: Callable[..., _M], name: str, help_: str, *labels: str, buckets: tuple[float, ...] | None = None
+    metric: Callable[..., _M],
+    name: str,
+    help_: str,
+    *labels: str,
+    buckets: tuple[float, ...] | None = None,
+    together: Together = "livesum",
 ) -> _M:
-    """Make a metric and note it for `describe`."""
+    """Make a metric and note it for `describe`.
+
+    Args:
+        together: what one number says for several workers where it is a gauge; `live…` forgets those that have ended.
+    """
     kind = str(getattr(metric, "__name__", "")).lower()
-    _descriptions.append(Description(name, kind, labels, help_))
+    add_description(Description(name, kind, labels, help_))
+    if metric is Gauge:
+        return metric(name, help_, labels, multiprocess_mode=together)
     return metric(name, help_, labels) if buckets is None else metric(name, help_, labels, buckets=buckets)
 
 
@@ -117,12 +135,14 @@ redis_up = _declare(
     Gauge,
     "stream_redis_up",
     "1 while Redis answers, 0 from the first failure until it is back. Without it nothing is appended or read.",
+    together="livemin",
 )
 redis_reconnects = _declare(Counter, "stream_redis_reconnects_total", "Times that Redis came back after it was lost.")
 redis_aof_last_write_ok = _declare(
     Gauge,
     "stream_redis_aof_last_write_ok",
     "0 when Redis could not write its append-only file, mostly because the disk is full: appends are refused with 503 store-readonly.",
+    together="livemin",
 )
 # Nothing is known to be wrong before Redis was asked, and an alert on 0 must not fire at every start.
 redis_aof_last_write_ok.set(1)
@@ -141,18 +161,23 @@ redis_command_seconds = Family(
 # The log
 
 log_bytes = _declare(
-    Gauge, "stream_log_bytes", "Memory that Redis uses, in bytes: the log and what it needs beside it."
+    Gauge,
+    "stream_log_bytes",
+    "Memory that Redis uses, in bytes: the log and what it needs beside it.",
+    together="livemostrecent",
 )
 log_limit_bytes = _declare(
     Gauge,
     "stream_log_limit_bytes",
     "Redis' maxmemory in bytes, 0 without one; appends are refused with 507 store-full when it is reached.",
+    together="livemostrecent",
 )
 log_durability_info = _declare(
     Gauge,
     "stream_log_durability_info",
     "1 for what an acknowledgement means here: written, fsynced or replicated:N.",
     "mode",
+    together="livemax",
 )
 log_incarnation_changes = _declare(
     Counter,
@@ -238,6 +263,28 @@ request_seconds = Family(
     ),
     (*_METHODS, "OTHER"),
     is_preset=False,
+)
+
+# The server
+
+connections = _declare(Gauge, "stream_connections", "HTTP/1.1 connections that are open now.")
+connections_timed_out = Family(
+    _declare(
+        Counter,
+        "stream_connections_timed_out_total",
+        "Connections ended because a time limit was over: head and body of a request came too slowly, nothing came, or nothing was read.",
+        "phase",
+    ),
+    ("head", "body", "idle", "write"),
+)
+requests_refused = Family(
+    _declare(Counter, "stream_requests_refused_total", "Requests that the server itself refused, by status.", "status"),
+    ("400", "408", "414", "417", "431", "500", "505"),
+)
+drain_forced = _declare(
+    Counter,
+    "stream_drain_forced_total",
+    "Requests that were cancelled because they did not end within the grace period.",
 )
 
 # The log lines

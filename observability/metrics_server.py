@@ -1,18 +1,28 @@
 """The metrics on a listener of their own, so that the port which everyone reaches does not have to show them.
 
 It runs in a thread beside the event loop and answers even while the loop is stuck, which is when it is wanted most.
+The socket is bound before the workers start, and they share it: whichever accepts, shows all of them.
 """
 
 from __future__ import annotations
 
+import socket
 import threading
-from wsgiref.simple_server import WSGIServer
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app
 
 from observability.conf import split_bind
+from observability.workers import registry
 
-__all__ = ["MetricsServer", "start"]
+__all__ = ["MetricsServer", "bind", "serve"]
+
+_BACKLOG = 16
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Scrapes are no news."""
 
 
 class MetricsServer:
@@ -34,10 +44,28 @@ class MetricsServer:
         self._thread.join()
 
 
-def start(bind: str) -> MetricsServer:
-    """Serve the metrics at every path of `host:port`.
+def bind(text: str) -> socket.socket:
+    """Listen on `host:port`.
 
     Raises: ValueError: it is not host:port. OSError: it can't be bound.
     """
-    host, port = split_bind(bind)
-    return MetricsServer(*start_http_server(port, addr=host))
+    host, port = split_bind(text)
+    return socket.create_server(
+        (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG
+    )
+
+
+def serve(listener: socket.socket) -> MetricsServer:
+    """Serve the metrics at every path of a listening socket, which the server closes."""
+    host, port = listener.getsockname()[:2]
+    # Another worker may have been faster: then accept says so, and does not wait for the next client.
+    listener.setblocking(False)
+    server = WSGIServer((host, port), _QuietHandler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
+    server.server_name, server.server_port = host, port
+    server.setup_environ()
+    server.set_app(make_wsgi_app(registry()))
+    thread = threading.Thread(target=server.serve_forever, name="metrics-listener", daemon=True)
+    thread.start()
+    return MetricsServer(server, thread)

@@ -18,7 +18,7 @@ from streaming.log.appender import Appender
 from streaming.log.log import Log
 from streaming.log.sweeper import Sweeper
 from streaming.private_redis import PrivateRedis
-from streaming.server_facts import UnsafeStoreError
+from streaming.server_facts import ServerFacts, UnsafeStoreError
 from streaming.store import Store
 from streaming.store_watch import watch_store
 from streaming.tasks import own_task
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from streaming.apps import StreamingConfig
     from streaming.conf import StreamingSettings
 
-__all__ = ["Runtime", "get", "private_redis", "serving", "settings", "start", "stop"]
+__all__ = ["Runtime", "drain", "get", "private_redis", "probe", "serving", "settings", "start", "stop"]
 
 logger = logging.getLogger("streamsite.runtime")
 
@@ -39,7 +39,7 @@ class Runtime:
         self.settings = settings
         self._tasks: list[asyncio.Task[None]] = []
         self._has_store = False
-        self.is_draining = False
+        self.is_closed = False
 
     async def open(self) -> None:
         """Reach Redis, or start it, and begin.
@@ -53,12 +53,7 @@ class Runtime:
             url = await asyncio.to_thread(private.ensure)
         self.store = Store(url)
         self._has_store = True
-        facts = await self.store.open(settings.append_deadline_s)
-        if settings.durability.is_fsynced and not facts.can_fsync():
-            raise UnsafeStoreError(
-                "durability fsynced needs an append-only file (appendonly yes), and Redis 7.2 or `appendfsync always`; this Redis "
-                "would acknowledge appends that no disk holds"
-            )
+        facts = await _open_store(self.store, settings)
         metrics.log_durability_info.labels(str(settings.durability)).set(1)
         self.log = Log(self.store, settings.durability, settings.append_deadline_s, settings.read_deadline_s)
         self.appender = Appender(self.log, settings)
@@ -70,6 +65,11 @@ class Runtime:
             self._tasks.append(own_task(private.watch(), "private-redis"))
         logger.info("streaming.started", extra={"store": facts.kind, "version": ".".join(map(str, facts.version))})
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether it prepares for its end: no new live readers, and a load balancer should look elsewhere."""
+        return self.follower.is_draining
+
     async def abandon(self) -> None:
         """Give back what an `open` that failed had taken."""
         if self._has_store:
@@ -77,7 +77,7 @@ class Runtime:
 
     async def close(self) -> None:
         """End everything that `open` began; the private server goes on."""
-        self.is_draining = True
+        self.is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -99,6 +99,18 @@ def private_redis(settings: StreamingSettings) -> PrivateRedis:
 def settings() -> StreamingSettings:
     """The settings, which are there before anything is started."""
     return _config().settings
+
+
+async def probe(settings: StreamingSettings, url: str) -> ServerFacts:
+    """See whether a log can be kept on this Redis, before anything is started that would use it.
+
+    Raises: UnsafeStoreError, StoreError.
+    """
+    store = Store(url)
+    try:
+        return await _open_store(store, settings)
+    finally:
+        await store.close()
 
 
 async def get() -> Runtime:
@@ -126,7 +138,7 @@ async def serving() -> Runtime:
     Raises: StoreError: the site stops and takes none. UnsafeStoreError.
     """
     site = await get()
-    if site.is_draining:
+    if site.is_closed:
         raise StoreError(503, "draining", "this process is stopping; try again, another one answers")
     return site
 
@@ -136,11 +148,35 @@ async def start() -> None:
     await get()
 
 
+def drain(spread_s: float) -> None:
+    """Prepare for the end: take no new live readers, and let those there are leave over the next seconds.
+
+    Appends and reads of what is there go on until `stop`.
+    """
+    runtime = _config().runtimes.get(asyncio.get_running_loop())
+    if runtime is not None:
+        runtime.follower.drain(spread_s)
+
+
 async def stop() -> None:
     """End what serves streams in this loop, for good: who asks for it later is told that it drains; idempotent."""
     runtime = _config().runtimes.get(asyncio.get_running_loop())
-    if runtime is not None and not runtime.is_draining:
+    if runtime is not None and not runtime.is_closed:
         await runtime.close()
+
+
+async def _open_store(store: Store, settings: StreamingSettings) -> ServerFacts:
+    """Reach the log's server and see that it can do what the settings promise.
+
+    Raises: UnsafeStoreError, StoreError.
+    """
+    facts = await store.open(settings.append_deadline_s)
+    if settings.durability.is_fsynced and not facts.can_fsync():
+        raise UnsafeStoreError(
+            "durability fsynced needs an append-only file (appendonly yes), and Redis 7.2 or `appendfsync always`; this Redis "
+            "would acknowledge appends that no disk holds"
+        )
+    return facts
 
 
 async def _open(config: StreamingConfig) -> Runtime:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from streaming.durability import Durability
 from streaming.retention import Retention
+from streamsite.server.limits import Limits
 
 __all__ = ["PREFIX", "PROJECT_DIR", "Config", "ConfigError", "load", "load_or_exit", "variable_of"]
 
@@ -64,6 +66,12 @@ class Config(BaseSettings):
     data_dir: Path = Field(
         default=PROJECT_DIR / "var",
         description="Where the database, the secret key and the embedded server's data are; made when missing.",
+    )
+    workers: int = Field(
+        default=0, ge=0, le=256, description="How many processes serve; 0 takes as many as there are cores."
+    )
+    loop: Literal["auto", "uvloop", "asyncio"] = Field(
+        default="auto", description="The event loop; auto takes uvloop where it is installed."
     )
     allowed_hosts: Texts = Field(
         default=(),
@@ -120,6 +128,24 @@ class Config(BaseSettings):
     sse_max_s: float = Field(default=0.0, ge=0, description="The life of one SSE connection; 0 has no end.")
     append_deadline_s: float = Field(default=5.0, gt=0, description="How long an append may take.")
     read_deadline_s: float = Field(default=5.0, gt=0, description="How long a read of the log may take.")
+    header_timeout_s: float = Field(default=10.0, gt=0, description="How long the head of a request may take to come.")
+    body_timeout_s: float = Field(default=300.0, gt=0, description="How long the body of a request may take to come.")
+    keepalive_s: float = Field(
+        default=75.0, gt=0, description="How long an idle connection is kept for the next request."
+    )
+    write_timeout_s: float = Field(
+        default=60.0, gt=0, description="How long a client may take nothing of what is sent to it."
+    )
+    grace_s: float = Field(
+        default=25.0,
+        ge=1,
+        description="From SIGTERM to the end of a worker at most; what still runs then is cancelled.",
+    )
+    drain_s: float = Field(
+        default=5.0,
+        ge=0,
+        description="Over how long the live readers of a worker that stops are sent away, one by one.",
+    )
     head_check_s: float = Field(default=5.0, gt=0, description="How often a followed stream is compared with the log.")
     max_tail: int = Field(default=10_000, gt=0, description="The most events that ?tail= gives.")
 
@@ -201,12 +227,33 @@ class Config(BaseSettings):
                 f"STREAMSITE_BIND={self.bind!r}: development is open to everyone who reaches it, so it binds to loopback "
                 "only; use 127.0.0.1 or ::1, or STREAMSITE_ENV=production"
             )
+        if self.drain_s >= self.grace_s:
+            raise ValueError(
+                f"STREAMSITE_DRAIN_S={self.drain_s:g}: should be less than STREAMSITE_GRACE_S ({self.grace_s:g}), in which "
+                "everything has to end"
+            )
         if self.max_event_bytes > self.max_body_bytes:
             raise ValueError(
                 f"STREAMSITE_MAX_EVENT_BYTES={self.max_event_bytes}: is more than STREAMSITE_MAX_BODY_BYTES "
                 f"({self.max_body_bytes}); an event has to fit into a body"
             )
         return self
+
+    def to_limits(self) -> Limits:
+        """What one client may take of the server."""
+        return Limits(
+            head_s=self.header_timeout_s,
+            body_s=self.body_timeout_s,
+            idle_s=self.keepalive_s,
+            write_s=self.write_timeout_s,
+        )
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes serve."""
+        if self.workers:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @property
     def is_development(self) -> bool:

@@ -15,6 +15,7 @@ from observability import metrics
 from streaming.api.negotiation import Form
 from streaming.api.problems import problem_document
 from streaming.conf import StreamingSettings
+from streaming.ends import EndReason
 from streaming.errors import RequestError
 from streaming.events import Event
 from streaming.feed.reader import FeedReader, Run
@@ -45,6 +46,9 @@ class Encoder(Protocol):
     def problem(self, error: RequestError) -> bytes:
         """What says that it can't go on."""
 
+    def goodbye(self, settings: StreamingSettings) -> bytes:
+        """What says when to come back, to another process."""
+
 
 class NativeSse:
     """What EventSource understands without help."""
@@ -67,6 +71,10 @@ class NativeSse:
         """An event of a type that no append can have."""
         name = STREAM_REWOUND if error.slug in ("stream-rewound", "offset-gone", "bad-offset") else STREAM_GONE
         return sse.problem(name, problem_document(error))
+
+    def goodbye(self, settings: StreamingSettings) -> bytes:
+        """A new jitter: the readers of a process that stops come back at different times."""
+        return _retry(settings)
 
     def _encode(self, event: Event) -> bytes:
         return sse.encode_native(event, self._kind)
@@ -109,6 +117,10 @@ class ProtocolSse:
         """Nothing: the protocol's clients come back with their offset, and are answered by a status."""
         return b""
 
+    def goodbye(self, settings: StreamingSettings) -> bytes:
+        """As in the native form."""
+        return _retry(settings)
+
 
 class LiveNdjson:
     """An object a line."""
@@ -131,6 +143,10 @@ class LiveNdjson:
     def problem(self, error: RequestError) -> bytes:
         """A line with `error`."""
         return ndjson.problem(problem_document(error))
+
+    def goodbye(self, settings: StreamingSettings) -> bytes:  # noqa: ARG002 - the protocol's signature
+        """Nothing: the form has no place for it, and its clients resume at the end of an answer."""
+        return b""
 
     def _encode(self, event: Event) -> bytes:
         return ndjson.encode_line(event, self._kind)
@@ -197,6 +213,8 @@ async def _deliver(site: Runtime, name: str, page: Page, form: Form, encoder: En
                 bytes_out.inc(len(data))
                 if data:
                     yield data
+        if reader.reason is EndReason.DRAINED and (goodbye := encoder.goodbye(settings)):
+            yield goodbye
         if reader.problem is not None and (report := encoder.problem(reader.problem)):
             yield report
     except Exception:

@@ -27,6 +27,7 @@ TITLES: Mapping[str, str] = {
     "bad-name": "The stream's name breaks the grammar",
     "bad-offset": "The offset can't be used",
     "bad-parameter": "A query parameter has a value that can't be used",
+    "bad-request": "The request breaks the rules of HTTP",
     "bad-sub-offset": "The fork's sub-offset can't be used",
     "bad-text": "The body is not UTF-8",
     "closed": "The site is closed",
@@ -37,6 +38,8 @@ TITLES: Mapping[str, str] = {
     "empty-body": "The body is empty",
     "encoded-body": "The body is compressed",
     "event-corrupt": "A stored event is damaged",
+    "expectation-failed": "The expectation can't be met",
+    "fields-too-large": "The header fields are too large",
     "fork-expired": "Making the fork took too long",
     "fork-too-deep": "The chain of forks is too long",
     "internal": "The server failed",
@@ -49,6 +52,7 @@ TITLES: Mapping[str, str] = {
     "producer-epoch-start": "A new epoch begins with seq 0",
     "producer-fenced": "A newer epoch of this producer has taken over",
     "producer-gap": "A seq of this producer is missing",
+    "request-timeout": "The request came too slowly",
     "sequence-regression": "Stream-Seq does not rise",
     "source-changing": "The source was changed while it was forked",
     "source-deleted": "The source of the fork was deleted",
@@ -64,6 +68,7 @@ TITLES: Mapping[str, str] = {
     "too-many-producers": "The stream remembers no more producers",
     "unconfirmed": "The append is written, but not as safe as asked",
     "unsupported-media-type": "The content type can't be used",
+    "uri-too-long": "The address is too long",
 }
 """Every problem type and its title. The anchors of docs/reference/errors.md are these names."""
 

@@ -64,6 +64,8 @@ class Follower:
         self._touched_mono: dict[str, float] = {}
         self._idle_since_mono: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._drain_mono = 0.0
+        self._spread_s = 0.0
         self.is_draining = False
 
     @property
@@ -104,14 +106,25 @@ class Follower:
             if feed.readers == 0:
                 self._idle_since_mono[name] = time.monotonic()
 
-    def drain(self) -> None:
-        """Let every reader end at its next step."""
+    def drain(self, spread_s: float = 0.0) -> None:
+        """Let every reader end, spread over the next seconds, so that they don't all come back at once elsewhere."""
+        if not self.is_draining:
+            self._drain_mono, self._spread_s = time.monotonic(), spread_s
         self.is_draining = True
         for feed in self._feeds.values():
             feed.wake()
 
+    def leave_mono(self, share: float) -> float:
+        """When a reader has to leave; never, as long as nothing drains.
+
+        Args:
+            share: of the reader in the spread, from 0 to 1.
+        """
+        return self._drain_mono + share * self._spread_s if self.is_draining else float("inf")
+
     async def close(self) -> None:
         """End the tasks and the connection."""
+        self._spread_s = 0.0
         self.drain()
         for task in (*self._tasks, *self._fills.values()):
             task.cancel()

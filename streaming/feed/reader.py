@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -74,6 +75,7 @@ class FeedReader:
         self._heartbeat_s = heartbeat_s
         self._ends_mono = time.monotonic() + max_s if max_s else float("inf")
         self._spoke_mono = time.monotonic()
+        self._drain_share = random.random()  # noqa: S311 - spreads readers out
         self.position = position
         self.reason = EndReason.GONE
         self.problem: RequestError | None = None
@@ -152,10 +154,10 @@ class FeedReader:
         self.reason = EndReason.ERROR
 
     def _left_s(self) -> float:
-        return max(0.001, self._ends_mono - time.monotonic())
+        return max(0.001, min(self._ends_mono, self._follower.leave_mono(self._drain_share)) - time.monotonic())
 
     def _is_over(self) -> bool:
-        if self._follower.is_draining:
+        if time.monotonic() >= self._follower.leave_mono(self._drain_share):
             self.reason = EndReason.DRAINED
             return True
         if time.monotonic() >= self._ends_mono:

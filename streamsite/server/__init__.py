@@ -1,7 +1,5 @@
-"""Our daphne: what has to be different from the stock server, each difference with the test that shows why."""
+"""Our daphne: what has to be different from the stock server, each difference with the test that shows why.
 
-from __future__ import annotations
-
-from .server import Server, reactor_loop
-
-__all__ = ["Server", "reactor_loop"]
+Nothing is imported here: the supervisor, which must stay small, is one of the modules, and the loop has to be chosen
+before daphne is imported.
+"""

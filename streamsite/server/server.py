@@ -1,86 +1,131 @@
-"""daphne's server with a start that can fail, one address that is known, and an orderly end."""
+"""daphne's server with our HTTP/1.1, a start that can fail, time limits, and an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 # First: importing it makes asyncio's reactor the one that `twisted.internet` then gives out.
 from daphne.server import Server as DaphneServer
-from twisted.internet import defer, reactor
+from twisted.internet import defer
+from twisted.internet import reactor as _reactor
+from twisted.logger import globalLogBeginner
 
-from .request import Factory, Request
+from observability import metrics
+from streaming.tasks import own_task
+from streamsite.types import Application, Scope
 
-__all__ = ["Server", "reactor_loop"]
+from .connection import Connection
+from .exchange import Exchange
+from .factory import Factory, SocketFactory
+from .lifespan import Lifespan
+from .limits import Limits
+from .transport import Port
+from .watch import Watch
 
-ANSWER_GRACE_S = 2.0
-"""For requests whose answer has not begun: an append takes milliseconds, a long-poll is not worth more."""
-STOP_GRACE_S = 10.0
-"""For the runtime: what it has accepted is written, readers are told where to go on."""
-END_GRACE_S = 1.0
-"""For answers to reach their end after the runtime has ended them."""
+__all__ = ["Server"]
 
-_logger = logging.getLogger(__name__)
+CHECK_PERIOD_S = 1
+"""Between daphne's looks at its own protocols: WebSocket and HTTP/2."""
+STOP_S = 5.0
+"""For the application to end what it began, at the end of the grace period."""
+
+reactor: Any = _reactor  # its type is an interface, whose methods have no self
+
+_logger = logging.getLogger("streamsite.server")
 
 
 class Server(DaphneServer):  # type: ignore[misc]
-    """Serves one ASGI application on one TCP address until SIGINT or SIGTERM; a second signal hurries it.
+    """Serves one ASGI application on sockets that listen already, until SIGINT or SIGTERM.
 
     Args:
         application: ASGI.
-        host: an IP address.
-        port: 0 takes a free one.
-        on_ready: called once it listens, with the real port.
-        stop_runtime: awaited between the last short answer and the end of the long ones.
+        listeners: the sockets; closed at the end.
+        limits: of a connection.
+        grace_s: from the signal to the end at most.
+        on_ready: called once it accepts.
+        on_drain: called when the drain begins, so that long answers end; whether it was Ctrl-C, and has to be quick.
     """
 
     def __init__(
         self,
-        application: Any,
+        application: Application,
         *,
-        host: str,
-        port: int,
-        on_ready: Callable[[int], None],
-        stop_runtime: Callable[[], Awaitable[None]],
+        listeners: Iterable[socket.socket],
+        limits: Limits | None = None,
+        grace_s: float = 25.0,
+        on_ready: Callable[[], None] = lambda: None,
+        on_drain: Callable[[bool], Awaitable[None]] | None = None,
     ) -> None:
-        interface = host.replace(":", r"\:")  # the endpoint's own separator
+        self._sockets = list(listeners)
         super().__init__(
             application,
-            endpoints=[f"tcp:port={port}:interface={interface}"],
+            endpoints=[f"fd:fileno={listener.fileno()}" for listener in self._sockets],  # daphne wants to see some
             signal_handlers=False,  # ours know a second signal
-            ready_callable=self._announce,
             server_name="streamsite",
             verbosity=0,
         )
+        self.limits = limits or Limits()
+        self.server_field = b"Server: streamsite\r\n"
+        self.scheme, self.is_secure = "http", False
+        self.is_draining = False
+        self.open_connections: set[Connection] = set()
+        self.exchanges: set[Exchange] = set()
+        self.watch = Watch(lambda: self.open_connections, lambda: self.exchanges, self.limits.leave_s)
+        self._grace_s = grace_s
         self._on_ready = on_ready
-        self._stop_runtime = stop_runtime
+        self._on_drain = on_drain
+        self._lifespan = Lifespan(application)
         self._ports: list[Any] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._quiet = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._signals = 0
-        self.listen_failure = ""
-        """Why it could not listen; empty if it could."""
+        self._is_interrupted = False
 
-    @property
-    def http_factory(self) -> Factory:
-        """What makes connections: ours, although `run` sets daphne's own."""
-        return self._http_factory
+    # Its life
 
-    @http_factory.setter
-    def http_factory(self, stock: Any) -> None:
-        self._http_factory = Factory(stock.server)
+    def run(self) -> None:
+        """Start the application, accept, and return after the drain.
 
-    def listen_success(self, port: Any) -> None:
-        """Keep the port, so that it can be closed first."""
-        self._ports.append(port)
-        super().listen_success(port)
+        Raises: LifespanError: the application can't start.
+        """
+        self.connections: dict[Any, dict[str, Any]] = {}  # daphne's own protocols
+        self._loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
+        asyncio.set_event_loop(self._loop)
+        observers: list[Any] = [_log_failure]
+        globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False, discardBuffer=True)
+        self.http_factory = Factory(self)
+        self.ws_factory = SocketFactory(self, server=self.server_name)
+        self.ws_factory.setProtocolOptions(
+            autoPingTimeout=self.ping_timeout,
+            allowNullOrigin=True,
+            openHandshakeTimeout=self.websocket_handshake_timeout,
+            maxMessagePayloadSize=self.websocket_max_message_size,
+            maxFramePayloadSize=self.websocket_max_frame_size,
+        )
+        self._loop.run_until_complete(self._lifespan.start())
+        for listener in self._sockets:
+            listener.setblocking(False)
+            # Ours, where reactor.adoptStreamPort would make Twisted's.
+            port = Port._fromListeningDescriptor(reactor, listener.fileno(), listener.family, self.http_factory)  # type: ignore[no-untyped-call]
+            listener.close()  # the port has a copy
+            port.startListening()
+            self._ports.append(port)
+        reactor.callLater(CHECK_PERIOD_S, self.application_checker)
+        reactor.callLater(CHECK_PERIOD_S, self.timeout_checker)
+        reactor.addSystemEventTrigger("before", "shutdown", self.kill_all_applications)
+        reactor.callLater(0, self._begin)  # not when the reactor runs: the loop does not, by then
+        reactor.run(installSignalHandlers=False)
 
-    def listen_error(self, failure: Any) -> None:
-        """Keep the reason, and do not start."""
-        self.listen_failure = failure.getErrorMessage()
-        self.stop()
+    def stop(self) -> None:
+        """Begin the drain."""
+        if not self.is_draining:
+            self.is_draining = True
+            reactor.stop()
 
     def kill_all_applications(self) -> defer.Deferred[None]:
         """Called by the reactor before it stops, which waits for what this returns.
@@ -90,75 +135,134 @@ class Server(DaphneServer):  # type: ignore[misc]
         """
         return defer.Deferred.fromFuture(asyncio.ensure_future(self._drain()))
 
-    def _announce(self) -> None:
-        """Called when it listens, before the loop runs."""
-        loop = asyncio.get_event_loop()
+    def _begin(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal)
-        self._on_ready(self.listening_addresses[0][1])
+            self._loop.add_signal_handler(number, self._on_signal, number)
+        self._tasks.append(own_task(self.watch.run(), "server-watch"))
+        self._on_ready()
 
-    def _on_signal(self) -> None:
-        self._signals += 1
-        if self._signals == 1:
-            self.stop()
-        else:
+    def _on_signal(self, number: int) -> None:
+        if self.is_draining:
             self._hurry.set()
+        else:
+            self._is_interrupted = number == signal.SIGINT
+            self.stop()
+
+    # For connections
+
+    def now_mono(self) -> float:
+        """The loop's time."""
+        return self._loop.time()
+
+    def on_connected(self, connection: Connection) -> None:
+        """A connection begins."""
+        self.open_connections.add(connection)
+        metrics.connections.inc()
+
+    def on_disconnected(self, connection: Connection) -> None:
+        """A connection has ended, or became another protocol's."""
+        if connection in self.open_connections:
+            self.open_connections.discard(connection)
+            metrics.connections.dec()
+        self.watch.forget(connection)
+
+    def start_application(self, exchange: Exchange, scope: Scope) -> None:
+        """Run the application for one request, in a task of its own that `exchanges` keeps."""
+        self.exchanges.add(exchange)
+        exchange.task = self._loop.create_task(exchange.run(self.application, scope))
+
+    def on_application_ended(self, exchange: Exchange) -> None:
+        """It has returned."""
+        self.exchanges.discard(exchange)
+        if self.is_draining and not self.exchanges:
+            self._quiet.set()
+
+    def begin_websocket(self, transport: Any, data: bytes, query: bytes) -> None:
+        """Give a connection to daphne's WebSocket protocol.
+
+        Args:
+            data: the handshake, as it came, and what followed it.
+        """
+        protocol = self.ws_factory.buildProtocol(transport.getPeer())
+        protocol._raw_query_string = query
+        if hasattr(transport, "wrappedProtocol"):  # TLS wraps
+            transport.wrappedProtocol = protocol
+        else:
+            transport.protocol = protocol
+        protocol.makeConnection(transport)
+        protocol.dataReceived(data)
+
+    # Its end
 
     async def _drain(self) -> None:
-        """Take no more, let the short ones finish, stop the runtime, end the rest."""
-        _logger.info("server.stopping", extra={"requests": len(self._running())})
+        """Accept no more, let what runs come to its end, stop the application, end the rest."""
+        deadline_mono = self.now_mono() + self._grace_s
+        _logger.info("drain.begin", extra={"requests": len(self.exchanges), "connections": len(self.open_connections)})
         for port in self._ports:
-            await _ignoring_failure(_as_future(port.stopListening()))
-        await self._wait_for(self._running(began=False), ANSWER_GRACE_S)
-        await self._wait_for([asyncio.ensure_future(self._stop_runtime_logged())], STOP_GRACE_S)
-        await self._wait_for(self._running(), END_GRACE_S)
-        left = self._running()
-        for task in left:
+            await asyncio.wait({_as_future(port.stopListening())})
+        if self._on_drain is not None:
+            try:
+                await self._on_drain(self._is_interrupted)
+            except Exception:
+                _logger.exception("drain.hook_failed")
+        if self.exchanges or self._daphnes():
+            await self._wait_for([asyncio.ensure_future(self._until_quiet())], deadline_mono - STOP_S)
+        forced = [exchange.task for exchange in self.exchanges if exchange.task is not None] + self._daphnes()
+        await self._wait_for([asyncio.ensure_future(self._stop_application())], self.now_mono() + STOP_S)
+        for task in forced:
             task.cancel()
         # Their `finally` blocks run here; without the wait the loop would end under them.
-        await asyncio.gather(*left, return_exceptions=True)
-        _logger.info("server.stopped", extra={"cancelled": len(left), "hurried": self._hurry.is_set()})
+        await asyncio.gather(*forced, return_exceptions=True)
+        for connection in list(self.open_connections):
+            connection.close_if_idle() or connection.abort()  # type: ignore[func-returns-value]
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if forced:
+            metrics.drain_forced.inc(len(forced))
+        _logger.info("drain.end", extra={"forced": len(forced), "hurried": self._hurry.is_set()})
 
-    async def _stop_runtime_logged(self) -> None:
+    async def _until_quiet(self) -> None:
+        """Wait until no request is under way."""
+        while self.exchanges or self._daphnes():
+            self._quiet.clear()
+            if self.exchanges:
+                await self._quiet.wait()
+            if others := self._daphnes():
+                await asyncio.wait(others)
+
+    async def _stop_application(self) -> None:
         try:
-            await self._stop_runtime()
+            await self._lifespan.stop()
         except Exception:
-            _logger.exception("server.runtime_failed_to_stop")
+            _logger.exception("drain.application_failed_to_stop")
 
-    async def _wait_for(self, tasks: Iterable[asyncio.Future[Any]], timeout_s: float) -> None:
-        """Wait until all are done, the time is over, or somebody is in a hurry."""
-        pending = set(tasks)
-        if not pending:
-            return
-        together = asyncio.ensure_future(asyncio.wait(pending))
+    async def _wait_for(self, tasks: Iterable[asyncio.Future[Any]], until_mono: float) -> None:
+        """Wait until all are done, the time is over, or somebody is in a hurry; what is not done is cancelled."""
+        together = asyncio.ensure_future(asyncio.wait(set(tasks)))
         hurried = asyncio.ensure_future(self._hurry.wait())
         try:
+            timeout_s = max(0.0, until_mono - self.now_mono())
             await asyncio.wait({together, hurried}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            together.cancel()
-            hurried.cancel()
+            for task in (*tasks, together, hurried):
+                task.cancel()
 
-    def _running(self, *, began: bool = True) -> list[asyncio.Future[Any]]:
-        """Applications that are not done; `began=False` leaves those out whose answer is under way."""
+    def _daphnes(self) -> list[asyncio.Future[Any]]:
+        """Applications that daphne's own protocols run."""
         return [
             task
-            for protocol, details in self.connections.items()
-            if (task := details.get("application_instance")) is not None
-            and not task.done()
-            and (began or not (isinstance(protocol, Request) and protocol.is_started))
+            for details in self.connections.values()
+            if (task := details.get("application_instance")) is not None and not task.done()
         ]
 
 
-def reactor_loop() -> asyncio.AbstractEventLoop:
-    """The loop that the reactor runs on, to be used before it runs."""
-    loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
-    return loop
+def _log_failure(event: dict[str, Any]) -> None:
+    """Of what Twisted logs only failures are news; the rest tells of each connection."""
+    if (failure := event.get("log_failure")) is not None:
+        _logger.error("twisted.failed", exc_info=(failure.type, failure.value, failure.getTracebackObject()))
 
 
 def _as_future(result: Any) -> asyncio.Future[Any]:
     """What Twisted returns, a Deferred or nothing, as something to await."""
     return defer.maybeDeferred(lambda: result).asFuture(asyncio.get_running_loop())
-
-
-async def _ignoring_failure(future: asyncio.Future[Any]) -> None:
-    await asyncio.wait({future})

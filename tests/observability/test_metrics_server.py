@@ -14,7 +14,7 @@ from tests.support.deadlines import bound
 def test_listener_serves_the_metrics_until_it_is_closed() -> None:
     """It answers with the text format, and is gone after close, its thread too."""
     before = threading.active_count()
-    server = metrics_server.start("127.0.0.1:0")
+    server = metrics_server.serve(metrics_server.bind("127.0.0.1:0"))
     try:
         url = f"http://127.0.0.1:{server.port}/metrics"
         response = httpx.get(url, timeout=bound(2), trust_env=False)
@@ -31,10 +31,10 @@ def test_listener_serves_the_metrics_until_it_is_closed() -> None:
 
 def test_port_that_is_taken_is_refused() -> None:
     """A second listener on the same port is an error for the caller to name."""
-    server = metrics_server.start("127.0.0.1:0")
+    server = metrics_server.serve(metrics_server.bind("127.0.0.1:0"))
     try:
         with pytest.raises(OSError, match="in use"):
-            metrics_server.start(f"127.0.0.1:{server.port}")
+            metrics_server.bind(f"127.0.0.1:{server.port}")
     finally:
         server.close()
 
@@ -42,4 +42,4 @@ def test_port_that_is_taken_is_refused() -> None:
 def test_address_that_is_none_is_refused() -> None:
     """What is not host:port never reaches the resolver."""
     with pytest.raises(ValueError, match="must be host:port"):
-        metrics_server.start("9090")
+        metrics_server.bind("9090")

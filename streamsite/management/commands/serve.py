@@ -1,17 +1,20 @@
-"""`manage.py serve`: the whole site in one process, with the embedded server if no other Redis is given."""
+"""`manage.py serve`: check everything, start what is needed, and become the supervisor of the workers that serve."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import os
+import resource
 import signal
+import socket
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -19,13 +22,20 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from streamsite.announcement import Embedded, announcement
+from streamsite.config import PROJECT_DIR
 from streamsite.options import OPTIONS, add_options
+from streamsite.server.descriptors import descriptor_limit, raise_descriptor_limit
+from streamsite.server.supervisor import PLAN_VARIABLE, Plan
 
 if TYPE_CHECKING:
     from streaming.private_redis import PrivateRedis
     from streaming.server_facts import ServerFacts
+    from streamsite.config import Config
 
 __all__ = ["Command"]
+
+BACKLOG = 4096
+"""Connections that wait for a worker to accept them: a storm of readers that come back must not be refused."""
 
 _EPILOG = """\
 examples:
@@ -33,6 +43,7 @@ examples:
   STREAMSITE_ENV=development manage.py serve        open, without keys, on this machine only
   manage.py serve --port 0 --redis-url redis://127.0.0.1:6379/0
 
+signals: SIGTERM and Ctrl-C drain and stop, a second one hurries; SIGHUP replaces the workers one by one
 exit codes: 0 stopped as asked, 1 could not start or broke, 2 a setting is wrong
 """
 
@@ -54,23 +65,41 @@ class Command(BaseCommand):
         add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
-        """Run until a signal comes.
+        """Check everything, start or find the embedded server, bind, and become the supervisor.
 
-        Raises: CommandError: it could not start; one line says why.
+        Raises: CommandError: it can't start; one line says why.
         """
         _check_options_arrived(options)
         _check_migrations()
-        # Before daphne's reactor has its handlers, SIGTERM is Ctrl-C: the embedded server is stopped either way.
+        config: Config = settings.CONFIG
+        # Before the supervisor has its handlers, SIGTERM is Ctrl-C: the embedded server is stopped either way.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            with _only_one(settings.CONFIG.data_dir), self._private_redis() as private_redis, _metrics_listener():
-                self._serve(private_redis)
-        except KeyboardInterrupt:
-            self.stderr.write("stopped before it was ready")
+        with ExitStack() as undo:
+            try:
+                lock = undo.enter_context(_only_one(config.data_dir))
+                embedded = undo.enter_context(self._private_redis())
+                facts = _ask_facts(embedded)
+                listener = undo.enter_context(_listen(config.bind, config.port))
+                metrics_listener = undo.enter_context(_listen_for_metrics(config.metrics_bind))
+                lines = announcement(config, listener.getsockname()[1], facts, _describe(embedded))
+                plan = Plan(
+                    workers=config.worker_count,
+                    command=[sys.executable, str(PROJECT_DIR / "manage.py"), "worker"],
+                    listen_fds=[listener.fileno()],
+                    metrics_fd=metrics_listener.fileno() if metrics_listener is not None else None,
+                    lock_fd=lock.fileno(),
+                    data_dir=str(config.data_dir) if embedded is not None else None,
+                    run_dir=str(config.data_dir / "run"),
+                    grace_s=config.grace_s,
+                    announcement=[*lines, f"  workers  {_describe_workers(config)}", "Ctrl-C stops it."],
+                )
+                _become_supervisor(plan)
+            except KeyboardInterrupt:
+                self.stderr.write("stopped before it was ready")
 
     @contextmanager
     def _private_redis(self) -> Iterator[PrivateRedis | None]:
-        """The embedded server, if the site has no other: started or found here, and stopped at the end by nobody else."""
+        """The embedded server, if the site has no other: started or found here; stopped here only if the start fails."""
         if settings.STREAMING["REDIS_URL"] is not None:
             yield None
             return
@@ -93,56 +122,88 @@ class Command(BaseCommand):
             except PrivateRedisError as error:
                 self.stderr.write(str(error))
 
-    def _serve(self, private_redis: PrivateRedis | None) -> None:
 
-        from streaming import runtime
-        from streaming.errors import StreamsiteError
-        from streamsite.asgi import application
-        from streamsite.server import Server, reactor_loop
-
-        loop = reactor_loop()
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_until_complete(runtime.start())
-            facts = loop.run_until_complete(_ask_facts())
-        except (StreamsiteError, OSError, ValueError) as error:
-            loop.run_until_complete(runtime.stop())
-            raise CommandError(f"the site can't start: {error}") from error
-        server = Server(
-            application,
-            host=settings.CONFIG.bind,
-            port=settings.CONFIG.port,
-            on_ready=lambda port: self._announce(port, facts, private_redis),
-            stop_runtime=runtime.stop,
-        )
-        server.run()
-        if server.listen_failure:
-            loop.run_until_complete(runtime.stop())
-            raise CommandError(
-                f"can't listen on {settings.CONFIG.bind}, port {settings.CONFIG.port}: {server.listen_failure}"
-            )
-
-    def _announce(self, port: int, facts: ServerFacts, private_redis: PrivateRedis | None) -> None:
-        embedded = None if private_redis is None else Embedded(private_redis.pid, private_redis.log_path)
-        lines = announcement(settings.CONFIG, port, facts, embedded)
-        self.stdout.write("\n".join([*lines, "Ctrl-C stops it."]))
-        self.stdout.flush()  # into a pipe, too: somebody waits for the address
+def _become_supervisor(plan: Plan) -> NoReturn:
+    """Replace this process, Django and all, by the supervisor; what it needs stays open."""
+    for descriptor in (*plan.listen_fds, plan.lock_fd, plan.metrics_fd):
+        if descriptor is not None:
+            os.set_inheritable(descriptor, True)
+    raise_descriptor_limit()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The same command line, so that it is found under the name that it was started by.
+    command = [sys.executable, str(PROJECT_DIR / "manage.py"), *sys.argv[1:]]
+    os.execve(sys.executable, command, {**os.environ, PLAN_VARIABLE: plan.to_json()})  # noqa: S606 - no shell is meant
 
 
-async def _ask_facts() -> ServerFacts:
+def _ask_facts(embedded: PrivateRedis | None) -> ServerFacts:
     """What the log's server is.
 
-    Raises: StoreError: it has gone again.
+    Raises: CommandError: it can't be reached, or a log can't be kept on it.
     """
     from streaming import runtime
+    from streaming.conf import StreamingSettings
+    from streaming.errors import StreamsiteError
 
-    shard = (await runtime.get()).store.shard(0)
-    async with shard.connection(settings.CONFIG.read_deadline_s, "starting") as connection:
-        return connection.facts
+    url = embedded.url if embedded is not None else settings.STREAMING["REDIS_URL"]
+    try:
+        return asyncio.run(runtime.probe(StreamingSettings.from_django(settings.STREAMING), url))
+    except (StreamsiteError, OSError, ValueError) as error:
+        raise CommandError(f"the site can't start: {error}") from error
+
+
+def _describe(embedded: PrivateRedis | None) -> Embedded | None:
+    return None if embedded is None else Embedded(embedded.pid, embedded.log_path)
+
+
+def _describe_workers(config: Config) -> str:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    raised = descriptor_limit()
+    loop = "uvloop" if config.loop != "asyncio" and find_spec("uvloop") else "asyncio"
+    return f"{config.worker_count}, on {loop}, each with up to {raised} open files" + (
+        f" (raised from {soft})" if raised != soft else ""
+    )
 
 
 @contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket, which the workers will share.
+
+    Raises: CommandError: the address can't be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with listener:
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise CommandError(f"can't listen on {host}, port {port}: {error.strerror or error}") from error
+        yield listener
+
+
+@contextmanager
+def _listen_for_metrics(bind: str | None) -> Iterator[socket.socket | None]:
+    """The socket of the listener for /metrics alone, if the settings ask for one.
+
+    Raises: CommandError: the address can't be had.
+    """
+    if bind is None:
+        yield None
+        return
+    from observability import metrics_server
+
+    try:
+        listener = metrics_server.bind(bind)
+    except OSError as error:
+        raise CommandError(f"can't listen on {bind} for the metrics: {error}") from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[IO[str]]:
     """Keep a second serve away from these data: at its end it would stop the embedded server under the first.
 
     Raises: CommandError: there is one.
@@ -152,26 +213,7 @@ def _only_one(data_dir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise CommandError(f"another serve uses {data_dir}; stop it, or give this one a --data-dir") from error
-        yield
-
-
-@contextmanager
-def _metrics_listener() -> Iterator[None]:
-    """The listener for /metrics alone, if the settings ask for one."""
-    bind = settings.CONFIG.metrics_bind
-    if bind is None:
-        yield
-        return
-    from observability import metrics_server
-
-    try:
-        listener = metrics_server.start(bind)
-    except OSError as error:
-        raise CommandError(f"can't listen on {bind} for the metrics: {error}") from error
-    try:
-        yield
-    finally:
-        listener.close()
+        yield file
 
 
 def _check_options_arrived(options: dict[str, Any]) -> None:

@@ -1,0 +1,111 @@
+"""Where an answer's bytes go: straight to the socket while it takes them, else to Twisted's buffer, whose growth is felt.
+
+Stock daphne queues everything: 500 MB to a client that does not read are 500 MB of memory. Here `is_full` tells the
+sender to wait, and what waits is at most Twisted's high-water mark and one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from .transport import Transport
+
+__all__ = ["Outbox"]
+
+
+class Outbox:
+    """The sending half of a connection.
+
+    Args:
+        transport: Twisted's, plain or TLS.
+        on_queued: called when the socket did not take everything, so that somebody looks whether it goes on.
+    """
+
+    __slots__ = ("_buffered", "_is_registered", "_on_queued", "_socket", "_transport", "_waiting", "is_full")
+
+    def __init__(self, transport: Any, on_queued: Callable[[], None]) -> None:
+        self._transport = transport
+        self._on_queued = on_queued
+        # Exactly the plain transport: TLS has a `socket` attribute too, and sending on it would put plain text on the wire.
+        self._socket = transport.socket if type(transport) is Transport else None
+        self._buffered = transport if self._socket is not None else getattr(transport, "transport", transport)
+        self._is_registered = False
+        self._waiting: list[asyncio.Future[None]] = []
+        self.is_full = False
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether something waits for the socket."""
+        buffered = self._buffered
+        return bool(buffered._tempDataLen or len(buffered.dataBuffer) > buffered.offset) or self.is_full
+
+    @property
+    def socket(self) -> Any:
+        """The socket below, for its options; whatever is sent goes through `write`."""
+        return self._buffered.socket
+
+    def progress(self) -> tuple[int, int, int]:
+        """Changes whenever the socket takes something that had to wait."""
+        buffered = self._buffered
+        return id(buffered.dataBuffer), buffered.offset, buffered._tempDataLen
+
+    def write(self, data: bytes) -> None:
+        """Send, or queue what can't be sent yet; look at `is_full` afterwards."""
+        transport = self._transport
+        if self._socket is not None and not transport._tempDataLen and not transport.dataBuffer:
+            try:
+                sent = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                # Twisted finds out when it reads, but it may not be reading.
+                transport.abortConnection()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+        if not self._is_registered:
+            # Before the write: a transport asks its producer to pause only while it writes.
+            self._is_registered = True
+            transport.registerProducer(self, True)
+        transport.write(data)
+        self._on_queued()
+
+    async def room(self) -> None:
+        """Wait until there is room, or the connection is gone."""
+        while self.is_full:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            try:
+                await future
+            finally:
+                if future in self._waiting:
+                    self._waiting.remove(future)
+
+    def release(self) -> None:
+        """Take our hands off the transport: it closes, or gets another protocol."""
+        if self._is_registered:
+            self._is_registered = False
+            self._transport.unregisterProducer()
+        self.resumeProducing()
+
+    # What Twisted calls (IPushProducer)
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted names it
+        """The buffer is above its high-water mark."""
+        self.is_full = True
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted names it
+        """The buffer is empty."""
+        self.is_full = False
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted names it
+        """The connection is gone."""
+        self._is_registered = False
+        self.resumeProducing()

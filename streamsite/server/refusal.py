@@ -1,0 +1,34 @@
+"""The answers that the server gives itself: RFC 9457 problem documents, and the connection closed."""
+
+from __future__ import annotations
+
+import orjson
+
+from observability.request_id import accept
+from streaming.api.problems import problem_document
+from streaming.errors import RequestError
+
+from . import framing
+
+__all__ = ["encode_refusal"]
+
+
+def encode_refusal(status: int, slug: str, detail: str, request_id: bytes, server_field: bytes) -> bytes:
+    """A whole answer.
+
+    Args:
+        request_id: X-Request-ID as it came; another is made where it is missing or unsafe.
+        server_field: `Server: …` with its line end.
+    """
+    identity = accept(request_id.decode("latin-1") or None).id
+    body = orjson.dumps(problem_document(RequestError(status, slug, detail)) | {"request_id": identity})
+    fields = framing.encode_fields(
+        [
+            (b"Content-Type", b"application/problem+json"),
+            (b"Content-Length", b"%d" % len(body)),
+            (b"Cache-Control", b"no-store"),
+            (b"X-Request-ID", identity.encode("ascii")),
+            (b"Connection", b"close"),
+        ]
+    )
+    return framing.status_line(status) + fields + framing.date_field() + server_field + b"\r\n" + body
