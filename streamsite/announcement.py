@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from streaming.server_facts import ServerFacts
 from streamsite.config import Config
+
+if TYPE_CHECKING:
+    from streamsite.server.tls import Pair
 
 __all__ = ["Embedded", "announcement"]
 
@@ -25,10 +29,12 @@ class Embedded(NamedTuple):
     log_path: Path
 
 
-def announcement(config: Config, port: int, facts: ServerFacts, embedded: Embedded | None) -> list[str]:
+def announcement(
+    config: Config, port: int, facts: ServerFacts, embedded: Embedded | None, tls: Pair | None = None
+) -> list[str]:
     """The lines, the address first."""
     host = f"[{config.bind}]" if ":" in config.bind else config.bind
-    site = f"http://{host}:{port}"
+    site = f"{config.scheme}://{host}:{port}"
     lines = [
         f"streamsite serves at {site}/",
         f"  admin    {site}/admin/",
@@ -36,6 +42,8 @@ def announcement(config: Config, port: int, facts: ServerFacts, embedded: Embedd
         f"  redis    {_describe_server(facts, embedded)}",
         f"  appends  {_describe_durability(config.durability, facts)}",
     ]
+    if tls is not None:
+        lines.append(f"  tls      {_describe_certificate(tls)}")
     if config.metrics_bind is not None:
         lines.append(f"  metrics  http://{config.metrics_bind}/metrics")
     elif config.is_development:
@@ -55,6 +63,13 @@ def _describe_server(facts: ServerFacts, embedded: Embedded | None) -> str:
     if embedded is None:
         return f"{name}, given by its URL; {limit}"
     return f"{name}, embedded (process {embedded.pid}); {limit}; it logs to {embedded.log_path}"
+
+
+def _describe_certificate(tls: Pair) -> str:
+    names = tls.names
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "no name"
+    has_ended = " AND HAS EXPIRED" if tls.expires_at < datetime.now(UTC) else ""
+    return f"for {shown}; the certificate ends on {tls.expires_at:%Y-%m-%d}{has_ended}"
 
 
 def _describe_durability(durability: str, facts: ServerFacts) -> str:

@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import dj_database_url
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -26,6 +26,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from streaming.durability import Durability
 from streaming.retention import Retention
 from streamsite.server.limits import Limits
+
+if TYPE_CHECKING:
+    from streamsite.server.tls import Pair
 
 __all__ = ["PREFIX", "PROJECT_DIR", "Config", "ConfigError", "load", "load_or_exit", "variable_of"]
 
@@ -63,6 +66,13 @@ class Config(BaseSettings):
     )
     bind: str = Field(default="127.0.0.1", description="The IP address that serve listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The TCP port; 0 takes a free one and prints it.")
+    tls_cert: Path | None = Field(
+        default=None,
+        description="A file with the certificate of the site in PEM form, and those that vouch for it; with its key, TLS is spoken.",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="A file with the certificate's key in PEM form, without a password."
+    )
     data_dir: Path = Field(
         default=PROJECT_DIR / "var",
         description="Where the database, the secret key and the embedded server's data are; made when missing.",
@@ -176,11 +186,11 @@ class Config(BaseSettings):
                 return "127.0.0.1"
             raise ValueError("should be an IP address, such as 127.0.0.1 or 0.0.0.0") from None
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "tls_cert", "tls_key")
     @classmethod
-    def _make_absolute(cls, value: Path) -> Path:
+    def _make_absolute(cls, value: Path | None) -> Path | None:
         # The private server and the daemons that a command starts may change their directory; the path must not move.
-        return value.expanduser().absolute()
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("metrics_bind")
     @classmethod
@@ -227,6 +237,12 @@ class Config(BaseSettings):
                 f"STREAMSITE_BIND={self.bind!r}: development is open to everyone who reaches it, so it binds to loopback "
                 "only; use 127.0.0.1 or ::1, or STREAMSITE_ENV=production"
             )
+        if (self.tls_cert is None) != (self.tls_key is None):
+            missing = "tls_cert" if self.tls_cert is None else "tls_key"
+            raise ValueError(
+                f"{variable_of(missing)} is not set: TLS needs STREAMSITE_TLS_CERT and STREAMSITE_TLS_KEY, and without TLS "
+                "neither is to be set"
+            )
         if self.drain_s >= self.grace_s:
             raise ValueError(
                 f"STREAMSITE_DRAIN_S={self.drain_s:g}: should be less than STREAMSITE_GRACE_S ({self.grace_s:g}), in which "
@@ -248,12 +264,32 @@ class Config(BaseSettings):
             write_s=self.write_timeout_s,
         )
 
+    def read_tls(self) -> Pair | None:
+        """The certificate and its key as the files are now, or nothing where TLS is not spoken.
+
+        Raises: ConfigError: one of them can't be used.
+        """
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        from streamsite.server.tls import TlsError, read_pair  # 50 ms that most commands have no use for
+
+        try:
+            return read_pair(self.tls_cert, self.tls_key)
+        except TlsError as error:
+            path = str(getattr(self, error.field))
+            raise ConfigError(f"{variable_of(error.field)}={path!r}: {error.reason}") from error
+
     @property
     def worker_count(self) -> int:
         """How many processes serve."""
         if self.workers:
             return self.workers
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def scheme(self) -> str:
+        """Of the site's addresses."""
+        return "http" if self.tls_cert is None else "https"
 
     @property
     def is_development(self) -> bool:

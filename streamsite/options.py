@@ -17,6 +17,8 @@ OPTIONS = {
     "bind": "IP address to listen on (127.0.0.1)",
     "port": "TCP port; 0 takes a free one (8000)",
     "workers": "processes that serve; 0 takes as many as there are cores (0)",
+    "tls-cert": "file with the certificate in PEM form; with its key, TLS is spoken",
+    "tls-key": "file with the certificate's key in PEM form",
     "redis-url": "Redis or Valkey of the log; without one an embedded server starts",
     "data-dir": "directory of the database, the secret key and the embedded server's data (var)",
 }

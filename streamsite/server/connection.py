@@ -205,6 +205,17 @@ class Connection:
             self.outbox.release()
             self.transport.abortConnection()
 
+    def hand_over(self) -> None:
+        """Leave the transport to another protocol: WebSocket, or HTTP/2 after a TLS handshake."""
+        self.outbox.release()
+        self.release()
+        self.phase = _CLOSED
+        self._parser = None
+        self.server.on_disconnected(self)
+
+    def begin_drain(self) -> None:
+        """Nothing yet: the answer to the next request closes the connection, and the end of the drain the others."""
+
     def close_if_idle(self) -> bool:
         """Close if no request is under way; whether it was so."""
         if self.phase is _IDLE:
@@ -366,11 +377,7 @@ class Connection:
 
     def _upgrade(self, head: bytes, rest: bytes, query: bytes) -> None:
         """Hand the connection over to daphne's WebSocket protocol."""
-        self.outbox.release()
-        self.release()
-        self.phase = _CLOSED
-        self._parser = None
-        self.server.on_disconnected(self)
+        self.hand_over()
         self.server.begin_websocket(self.transport, head + rest, query)
 
     def _refuse_head(self, refused: Refused) -> None:
@@ -395,7 +402,7 @@ class Connection:
         self.outbox.release()
         self._stalls = True
         self._progress_mono = self.server.now_mono()
-        if lingers and hasattr(self.transport, "loseWriteConnection") and not self.server.is_secure:
+        if lingers and hasattr(self.transport, "loseWriteConnection"):
             self.phase = _LINGER
             self._set_deadline(self.limits.linger_s)
             self.release()

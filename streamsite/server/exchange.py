@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .gate import Head
 
-__all__ = ["ClientLeft", "Exchange"]
+__all__ = ["NO_BODY", "Answer", "ClientLeft", "Exchange"]
 
 _DISCONNECT: Message = {"type": "http.disconnect"}
-_NO_BODY = frozenset({204, 304})
+NO_BODY = frozenset({204, 304})
 _NOTED_FIELDS = framing.OWN_FIELDS | {b"content-length", b"date", b"server", b"trailer"}
 _JOINED_BYTES = 64 * 1024
 """Larger parts are sent as they are, beside their frame: a copy would cost more than a second system call."""
@@ -39,7 +39,9 @@ class ClientLeft(OSError):
     """Nobody reads the answer any more (ASGI 2.4: `send` raises an OSError)."""
 
 
-class _Answer(Enum):
+class Answer(Enum):
+    """How far the answer is."""
+
     NONE = 0
     BEGUN = 1  # `start` was given, nothing is on the wire, and so everything can still be taken back
     COMMITTED = 2
@@ -48,7 +50,7 @@ class _Answer(Enum):
 
 
 _NONE, _BEGUN, _COMMITTED, _TRAILERS, _COMPLETE = (
-    _Answer  # an enumeration's own look-up is slow, and this is the hot path
+    Answer  # an enumeration's own look-up is slow, and this is the hot path
 )
 
 
@@ -268,7 +270,7 @@ class Exchange:
         else:
             raise RuntimeError("the answer is complete")
         body, is_last = message.get("body", b""), not message.get("more_body", False)
-        if self.head.method == "HEAD" or self._status in _NO_BODY:
+        if self.head.method == "HEAD" or self._status in NO_BODY:
             body = b""
         elif self._announced_bytes is not None:
             self._sent_bytes += len(body)
@@ -300,7 +302,7 @@ class Exchange:
         extra = self._extra
         if not self.is_body_complete and not self.is_body_wanted:
             self._is_kept = False  # what follows on the connection is a body that nobody wants
-        if self.head.method != "HEAD" and self._status not in _NO_BODY and self._announced_bytes is None:
+        if self.head.method != "HEAD" and self._status not in NO_BODY and self._announced_bytes is None:
             if not message.get("more_body", False) and not self._has_trailers:
                 self._announced_bytes = len(message.get("body", b""))
                 extra.append(b"Content-Length: %d\r\n" % self._announced_bytes)

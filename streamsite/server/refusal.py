@@ -10,25 +10,38 @@ from streaming.errors import RequestError
 
 from . import framing
 
-__all__ = ["encode_refusal"]
+__all__ = ["encode_refusal", "refusal"]
 
 
-def encode_refusal(status: int, slug: str, detail: str, request_id: bytes, server_field: bytes) -> bytes:
-    """A whole answer.
+def refusal(status: int, slug: str, detail: str, request_id: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Fields and body of an answer, without those that every answer has.
 
     Args:
         request_id: X-Request-ID as it came; another is made where it is missing or unsafe.
-        server_field: `Server: …` with its line end.
     """
     identity = accept(request_id.decode("latin-1") or None).id
     body = orjson.dumps(problem_document(RequestError(status, slug, detail)) | {"request_id": identity})
-    fields = framing.encode_fields(
-        [
-            (b"Content-Type", b"application/problem+json"),
-            (b"Content-Length", b"%d" % len(body)),
-            (b"Cache-Control", b"no-store"),
-            (b"X-Request-ID", identity.encode("ascii")),
-            (b"Connection", b"close"),
-        ]
+    fields = [
+        (b"Content-Type", b"application/problem+json"),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Request-ID", identity.encode("ascii")),
+    ]
+    return fields, body
+
+
+def encode_refusal(status: int, slug: str, detail: str, request_id: bytes, server_field: bytes) -> bytes:
+    """A whole answer in HTTP/1.1.
+
+    Args:
+        server_field: `Server: …` with its line end.
+    """
+    fields, body = refusal(status, slug, detail, request_id)
+    return (
+        framing.status_line(status)
+        + framing.encode_fields([*fields, (b"Connection", b"close")])
+        + framing.date_field()
+        + server_field
+        + b"\r\n"
+        + body
     )
-    return framing.status_line(status) + fields + framing.date_field() + server_field + b"\r\n" + body

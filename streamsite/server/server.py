@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # First: importing it makes asyncio's reactor the one that `twisted.internet` then gives out.
 from daphne.server import Server as DaphneServer
@@ -22,15 +22,22 @@ from streamsite.types import Application, Scope
 from .connection import Connection
 from .exchange import Exchange
 from .factory import Factory, SocketFactory
+from .http2 import Http2Connection
 from .lifespan import Lifespan
 from .limits import Limits
+from .tls_transport import TlsFactory
 from .transport import Port
 from .watch import Watch
+
+if TYPE_CHECKING:
+    from twisted.internet.ssl import CertificateOptions
 
 __all__ = ["Server"]
 
 CHECK_PERIOD_S = 1
 """Between daphne's looks at its own protocols: WebSocket and HTTP/2."""
+INTERRUPTED_S = 2.0
+"""For requests to end by themselves after Ctrl-C: somebody waits at a terminal."""
 STOP_S = 5.0
 """For the application to end what it began, at the end of the grace period."""
 
@@ -46,6 +53,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         application: ASGI.
         listeners: the sockets; closed at the end.
         limits: of a connection.
+        tls: certificate and key; without them plain HTTP is spoken.
         grace_s: from the signal to the end at most.
         on_ready: called once it accepts.
         on_drain: called when the drain begins, so that long answers end; whether it was Ctrl-C, and has to be quick.
@@ -57,6 +65,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         *,
         listeners: Iterable[socket.socket],
         limits: Limits | None = None,
+        tls: CertificateOptions | None = None,
         grace_s: float = 25.0,
         on_ready: Callable[[], None] = lambda: None,
         on_drain: Callable[[bool], Awaitable[None]] | None = None,
@@ -71,11 +80,12 @@ class Server(DaphneServer):  # type: ignore[misc]
         )
         self.limits = limits or Limits()
         self.server_field = b"Server: streamsite\r\n"
-        self.scheme, self.is_secure = "http", False
+        self.scheme = "http" if tls is None else "https"
         self.is_draining = False
-        self.open_connections: set[Connection] = set()
+        self.open_connections: set[Connection | Http2Connection] = set()
         self.exchanges: set[Exchange] = set()
         self.watch = Watch(lambda: self.open_connections, lambda: self.exchanges, self.limits.leave_s)
+        self._tls = tls
         self._grace_s = grace_s
         self._on_ready = on_ready
         self._on_drain = on_drain
@@ -108,10 +118,11 @@ class Server(DaphneServer):  # type: ignore[misc]
             maxFramePayloadSize=self.websocket_max_frame_size,
         )
         self._loop.run_until_complete(self._lifespan.start())
+        factory: Any = self.http_factory if self._tls is None else TlsFactory(self._tls, self.http_factory)
         for listener in self._sockets:
             listener.setblocking(False)
             # Ours, where reactor.adoptStreamPort would make Twisted's.
-            port = Port._fromListeningDescriptor(reactor, listener.fileno(), listener.family, self.http_factory)  # type: ignore[no-untyped-call]
+            port = Port._fromListeningDescriptor(reactor, listener.fileno(), listener.family, factory)  # type: ignore[no-untyped-call]
             listener.close()  # the port has a copy
             port.startListening()
             self._ports.append(port)
@@ -154,12 +165,12 @@ class Server(DaphneServer):  # type: ignore[misc]
         """The loop's time."""
         return self._loop.time()
 
-    def on_connected(self, connection: Connection) -> None:
+    def on_connected(self, connection: Connection | Http2Connection) -> None:
         """A connection begins."""
         self.open_connections.add(connection)
         metrics.connections.inc()
 
-    def on_disconnected(self, connection: Connection) -> None:
+    def on_disconnected(self, connection: Connection | Http2Connection) -> None:
         """A connection has ended, or became another protocol's."""
         if connection in self.open_connections:
             self.open_connections.discard(connection)
@@ -196,17 +207,20 @@ class Server(DaphneServer):  # type: ignore[misc]
 
     async def _drain(self) -> None:
         """Accept no more, let what runs come to its end, stop the application, end the rest."""
-        deadline_mono = self.now_mono() + self._grace_s
+        grace_s = min(self._grace_s - STOP_S, INTERRUPTED_S) if self._is_interrupted else self._grace_s - STOP_S
+        deadline_mono = self.now_mono() + max(0.0, grace_s)
         _logger.info("drain.begin", extra={"requests": len(self.exchanges), "connections": len(self.open_connections)})
         for port in self._ports:
             await asyncio.wait({_as_future(port.stopListening())})
+        for connection in list(self.open_connections):
+            connection.begin_drain()
         if self._on_drain is not None:
             try:
                 await self._on_drain(self._is_interrupted)
             except Exception:
                 _logger.exception("drain.hook_failed")
         if self.exchanges or self._daphnes():
-            await self._wait_for([asyncio.ensure_future(self._until_quiet())], deadline_mono - STOP_S)
+            await self._wait_for([asyncio.ensure_future(self._until_quiet())], deadline_mono)
         forced = [exchange.task for exchange in self.exchanges if exchange.task is not None] + self._daphnes()
         await self._wait_for([asyncio.ensure_future(self._stop_application())], self.now_mono() + STOP_S)
         for task in forced:

@@ -238,7 +238,7 @@ class Supervisor:
             self._forget_gauges(worker.pid)
             if worker.is_leaving:
                 _log("info", "worker.ended", pid=worker.pid, status=status)
-                if status != 0:
+                if status != 0 and worker.is_ready:
                     self._exit_code = 1
             else:
                 self._on_death(worker, status)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .connection import Connection
     from .exchange import Exchange
+    from .http2 import Http2Connection
 
 __all__ = ["Watch"]
 
@@ -35,20 +36,20 @@ class Watch:
 
     def __init__(
         self,
-        connections: Callable[[], Iterable[Connection]],
+        connections: Callable[[], Iterable[Connection | Http2Connection]],
         exchanges: Callable[[], Iterable[Exchange]],
         leave_s: float,
     ) -> None:
         self._connections = connections
         self._exchanges = exchanges
         self._leave_s = leave_s
-        self._held: set[Connection] = set()
+        self._held: set[Connection | Http2Connection] = set()
 
-    def look_after(self, connection: Connection) -> None:
+    def look_after(self, connection: Connection | Http2Connection) -> None:
         """It is not read from any more, so nothing else would tell that its client has left."""
         self._held.add(connection)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Connection | Http2Connection) -> None:
         """It is read from again, or gone."""
         self._held.discard(connection)
 
@@ -67,7 +68,7 @@ class Watch:
                 _logger.exception("watch.failed")
 
     @staticmethod
-    def _check_held(connection: Connection) -> None:
+    def _check_held(connection: Connection | Http2Connection) -> None:
         """End a connection whose client has closed it, with bytes before the end that we don't read.
 
         Twisted, like everybody, sees the end of a connection only by reading up to it.

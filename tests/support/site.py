@@ -142,10 +142,14 @@ class Site:
             )
 
     def kill(self) -> None:
-        """SIGKILL to the site; a private Redis lives on, as after a crash."""
+        """SIGKILL to the site, supervisor and workers; a private Redis lives on, as after a crash."""
         if self._process is not None:
             self._process.kill()
+            for pid in self.worker_pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait(bound(_STOP_S))
+            eventually(lambda: not self.worker_pids(), _STOP_S, "the workers have ended")
             self._process = None
 
     def terminate(self) -> int:
@@ -187,8 +191,12 @@ class Site:
 
     @property
     def pid(self) -> int:
-        """Of the serving process."""
+        """Of the supervisor."""
         return self._running.pid
+
+    def worker_pids(self) -> list[int]:
+        """Of the processes that serve."""
+        return [pid for pid in self._family() if b"worker" in _command_line(pid)]
 
     def exit_code(self) -> int | None:
         """None while it runs."""
@@ -281,7 +289,14 @@ def _environment(further: Mapping[str, str]) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("STREAMSITE_")}
     for name in ("REDIS_URL", "DATABASE_URL", "DJANGO_SETTINGS_MODULE"):
         own.pop(name, None)
-    return {**own, "STREAMSITE_ENV": "development", "PYTHONUNBUFFERED": "1", **further}
+    return {
+        **own,
+        "STREAMSITE_ENV": "development",
+        "STREAMSITE_WORKERS": "1",
+        "STREAMSITE_DRAIN_S": "0",
+        "PYTHONUNBUFFERED": "1",
+        **further,
+    }
 
 
 @functools.cache
@@ -300,6 +315,14 @@ def _migrated_data_dir() -> Path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return directory
+
+
+def _command_line(pid: int) -> list[bytes]:
+    """The process's arguments; empty when it has gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _process_name(pid: int) -> str:

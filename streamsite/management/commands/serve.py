@@ -22,7 +22,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from streamsite.announcement import Embedded, announcement
-from streamsite.config import PROJECT_DIR
+from streamsite.config import PROJECT_DIR, ConfigError
 from streamsite.options import OPTIONS, add_options
 from streamsite.server.descriptors import descriptor_limit, raise_descriptor_limit
 from streamsite.server.supervisor import PLAN_VARIABLE, Plan
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streaming.private_redis import PrivateRedis
     from streaming.server_facts import ServerFacts
     from streamsite.config import Config
+    from streamsite.server.tls import Pair
 
 __all__ = ["Command"]
 
@@ -70,8 +71,9 @@ class Command(BaseCommand):
         Raises: CommandError: it can't start; one line says why.
         """
         _check_options_arrived(options)
-        _check_migrations()
         config: Config = settings.CONFIG
+        tls = _read_tls(config)
+        _check_migrations()
         # Before the supervisor has its handlers, SIGTERM is Ctrl-C: the embedded server is stopped either way.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with ExitStack() as undo:
@@ -81,7 +83,7 @@ class Command(BaseCommand):
                 facts = _ask_facts(embedded)
                 listener = undo.enter_context(_listen(config.bind, config.port))
                 metrics_listener = undo.enter_context(_listen_for_metrics(config.metrics_bind))
-                lines = announcement(config, listener.getsockname()[1], facts, _describe(embedded))
+                lines = announcement(config, listener.getsockname()[1], facts, _describe(embedded), tls)
                 plan = Plan(
                     workers=config.worker_count,
                     command=[sys.executable, str(PROJECT_DIR / "manage.py"), "worker"],
@@ -150,6 +152,17 @@ def _ask_facts(embedded: PrivateRedis | None) -> ServerFacts:
         return asyncio.run(runtime.probe(StreamingSettings.from_django(settings.STREAMING), url))
     except (StreamsiteError, OSError, ValueError) as error:
         raise CommandError(f"the site can't start: {error}") from error
+
+
+def _read_tls(config: Config) -> Pair | None:
+    """The certificate and its key, to see that they are right; the workers read them for themselves.
+
+    Raises: CommandError: they are not.
+    """
+    try:
+        return config.read_tls()
+    except ConfigError as error:
+        raise CommandError(str(error), returncode=2) from error
 
 
 def _describe(embedded: PrivateRedis | None) -> Embedded | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
+import sys
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from observability import metrics_server, workers
+from streamsite.config import ConfigError
 from streamsite.server.loop import choose_loop, reactor_loop
 from streamsite.server.supervisor import ALIVE, READY
 
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Command"]
 
 HEARTBEAT_S = 1.0
+ORPHANED = 1
+"""The exit code of a worker whose supervisor is gone: nobody reads it."""
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Command(BaseCommand):
@@ -45,6 +51,8 @@ class Command(BaseCommand):
 
         Raises: CommandError: it could not start; one line says why.
         """
+        control = socket.socket(fileno=options["control_fd"])
+        _die_with_supervisor(control)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's business
         workers.watch_state(options["run_dir"] / "workers.json")
         config: Config = settings.CONFIG
@@ -57,7 +65,10 @@ class Command(BaseCommand):
         from streamsite.server.lifespan import LifespanError
         from streamsite.server.server import Server
 
-        control = socket.socket(fileno=options["control_fd"])
+        try:
+            pair = config.read_tls()
+        except ConfigError as error:
+            raise CommandError(str(error), returncode=2) from error
         listeners = [socket.socket(fileno=descriptor) for descriptor in options["listen_fd"]]
 
         async def drain(is_interrupted: bool) -> None:
@@ -67,6 +78,7 @@ class Command(BaseCommand):
             application,
             listeners=listeners,
             limits=config.to_limits(),
+            tls=pair.to_options() if pair is not None else None,
             grace_s=config.grace_s,
             on_ready=lambda: _begin_heartbeat(loop, control),
             on_drain=drain,
@@ -80,24 +92,33 @@ class Command(BaseCommand):
 
 def _begin_heartbeat(loop: asyncio.AbstractEventLoop, control: socket.socket) -> None:
     """Tell the supervisor that we accept, then every second that our loop lives; end at once when it is gone."""
-    control.setblocking(False)
+
+    def say(word: bytes) -> None:
+        try:
+            control.send(word)
+        except BlockingIOError:
+            pass  # the supervisor is stopped, and will find enough of them
+        except OSError:
+            os._exit(ORPHANED)
 
     def beat() -> None:
-        try:
-            control.send(ALIVE)
-        except BlockingIOError:
-            pass  # it is stopped, and will find enough of them
-        except OSError:
-            os._exit(1)
+        say(ALIVE)
         loop.call_later(HEARTBEAT_S, beat)
 
-    def orphaned() -> None:
-        # The supervisor sends nothing, so what can be read is its end. A new one has bound the port, or is about to.
-        os._exit(1)
-
-    control.send(READY)
-    loop.add_reader(control.fileno(), orphaned)
+    say(READY)
+    # The supervisor sends nothing, so what can be read is its end. A new one has bound the port, or is about to.
+    loop.add_reader(control.fileno(), os._exit, ORPHANED)
     loop.call_later(HEARTBEAT_S, beat)
+
+
+def _die_with_supervisor(control: socket.socket) -> None:
+    """End when the supervisor does, while nothing watches our end of the socket pair and when the loop is stuck, too."""
+    control.setblocking(False)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with suppress(BlockingIOError):
+        if not control.recv(1, socket.MSG_PEEK):  # it was faster
+            os._exit(ORPHANED)
 
 
 @contextmanager
