@@ -191,7 +191,7 @@ class GroupCommit:
             return reached
         if asked.is_fsynced and facts.appends_fsync:
             reached |= Durability(is_fsynced=True)
-        elif asked.is_fsynced and facts.has_waitaof and facts.aof_enabled:
+        elif asked.is_fsynced and facts.can_fsync():
             local, _ = await connection.call("WAITAOF", 1, 0, left_ms)
             reached |= Durability(is_fsynced=local >= 1)
         if asked.replicas:

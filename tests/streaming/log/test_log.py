@@ -188,12 +188,14 @@ async def test_durability_that_the_server_has_not_is_refused(log: Log, name: str
     assert facts is not None
     refused = await refusal(append(log, name, b"x", durability="replicated:1"))
     assert (refused.status, refused.slug) == (400, "durability-unavailable")
-    if facts.has_waitaof:
+    if facts.has_true_waitaof:
         acknowledged = await append(log, name, b"x", durability="fsynced")
         assert str(acknowledged.durability) == "fsynced"
     else:
         refused = await refusal(append(log, name, b"x", durability="fsynced"))
         assert (refused.status, refused.slug) == (400, "durability-unavailable")
+        assert "STREAMSITE_DURABILITY=fsynced" in refused.detail
+        assert "appendfsync always" in refused.detail
         assert await read_all(log, name) == []
 
 

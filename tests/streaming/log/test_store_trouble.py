@@ -214,7 +214,7 @@ async def _until_online(log: Log, name: str = "s") -> None:
 
 async def test_replicated_needs_its_replica_to_have_it() -> None:
     """With a replica the answer says so; with one that does not read, it is `unconfirmed`, and a repetition tells."""
-    with RedisServer("valkey-9.1", NOW, port=0) as primary, RedisServer("valkey-9.1", port=0) as replica:
+    with RedisServer("redis-8.2", NOW, port=0) as primary, RedisServer("redis-8.2", port=0) as replica:
         with replica.client() as client:
             client.replicaof("127.0.0.1", primary.port)
         async with open_log(primary.url) as log:
