@@ -253,13 +253,15 @@ class Log:
         """
         for attempt in (1, 2):
             shard = self.store.shard(bucket)
-            began = time.perf_counter()
+            timeout_s = self.read_timeout_s if is_read else self.append_timeout_s
             try:
-                async with shard.connection(
-                    self.read_timeout_s if is_read else self.append_timeout_s, what
-                ) as connection:
+                async with shard.connection(timeout_s, what) as connection:
                     given = [connection.run_id, *arguments] if with_run_id else arguments
-                    reply = await script.call(connection, keys, given)
+                    began = time.perf_counter()
+                    try:
+                        return await script.call(connection, keys, given)
+                    finally:  # a time-out shows in its bucket
+                        metrics.redis_command_seconds.labels(script.name).observe(time.perf_counter() - began)
             except ResponseError as error:
                 if is_moved(error) and attempt == 1:
                     await self.store.refresh_cluster(2.0)
@@ -276,8 +278,6 @@ class Log:
                 if is_read:
                     raise StoreError(503, "store-unavailable", error.detail) from error
                 raise
-            metrics.redis_command_seconds.labels(script.name).observe(time.perf_counter() - began)
-            return reply
         raise StoreError(503, "store-unavailable", f"{what}: the Cluster moves slots; nothing was done")
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from streaming.durability import Durability
 from streaming.keys import StreamKeys
@@ -73,6 +74,8 @@ async def test_refused_writes_are_read_only_and_reads_go_on(breakable: RedisServ
         error = await refusal(append(log, name, b"y"))
         assert (error.status, error.slug, error.headers) == (503, "store-readonly", {"Retry-After": "5"})
         assert (await refusal(log.delete(name))).slug == "store-readonly"
+        # The disk is well: an alert on it would send its operator the wrong way.
+        assert REGISTRY.get_sample_value("stream_redis_aof_last_write_ok") == 1
         assert texts(await read_all(log, name)) == ["x"]
         await raw(log, name, "CONFIG", "SET", "min-replicas-to-write", "0")
         await append(log, name, b"z")
