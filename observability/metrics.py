@@ -28,13 +28,14 @@ _REQUEST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 _LIVE_FORMATS = ("native_sse", "sse", "ndjson", "long_poll")
 _FORMATS = (*_LIVE_FORMATS, "catch_up", "ndjson_page")
 _REJECTIONS = (
-    # what append.lua answers
-    "missing", "deleted", "closed", "mismatch", "fenced", "epoch_start", "gap", "regression", "producers",
-    # what Redis, or the way to it, refuses
-    "store_full", "store_readonly", "store_unavailable", "outcome_unknown", "unconfirmed", "overloaded",
     # what the interface refuses before the log is asked
-    "bad_name", "bad_header", "bad_json", "bad_text", "bad_event_type", "bad_request", "closed_door",
-    "content_type_mismatch", "durability_unavailable", "empty_array", "empty_body", "too_large", "too_many_events",
+    "bad_event_type", "bad_header", "bad_json", "bad_name", "bad_text", "closed", "draining", "empty_array", "empty_body",
+    "encoded_body", "too_large", "unsupported_media_type",
+    # what the stream does not take
+    "content_type_mismatch", "durability_unavailable", "not_found", "producer_epoch_start", "producer_fenced", "producer_gap",
+    "sequence_regression", "stream_closed", "stream_deleted", "too_many_producers",
+    # what Redis, or the way to it, refuses
+    "outcome_unknown", "overloaded", "store_full", "store_readonly", "store_unavailable", "unconfirmed",
 )  # fmt: skip
 _COMMANDS = (
     "append", "create", "delete", "read", "touch", "trim", "fork_link", "fork_pin", "fork_release",
@@ -205,7 +206,10 @@ events_in = _declare(Counter, "stream_events_in_total", "Events appended.")
 bytes_in = _declare(Counter, "stream_bytes_in_total", "Bytes of data appended.")
 append_rejected = Family(
     _declare(
-        Counter, "stream_append_rejected_total", "Appends refused, by reason; nothing of them was stored.", "reason"
+        Counter,
+        "stream_append_rejected_total",
+        "Appends answered with an error, by its problem type; nothing was stored, but for unconfirmed (all was) and outcome_unknown (all or nothing).",
+        "reason",
     ),
     _REJECTIONS,
 )

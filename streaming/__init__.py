@@ -32,6 +32,8 @@ async def append(stream: str, data: bytes | str, *, type: str = "message", durab
     Cancellation: the event is appended, or not.
     """
     from streaming import runtime
+    from streaming.log.refusals import counted_appends
 
-    site = await runtime.serving()
-    return await site.appender.append(stream, data, type, durability)
+    with counted_appends():
+        site = await runtime.serving()
+        return await site.appender.append(stream, data, type, durability)

@@ -18,7 +18,7 @@ from streaming.log.appender import Appender
 from streaming.log.log import Log
 from streaming.log.sweeper import Sweeper
 from streaming.private_redis import PrivateRedis
-from streaming.server_facts import ServerFacts, UnsafeStoreError
+from streaming.server_facts import FSYNCED_NEEDS, ServerFacts, UnsafeStoreError
 from streaming.store import Store
 from streaming.store_watch import watch_store
 from streaming.tasks import own_task
@@ -172,10 +172,7 @@ async def _open_store(store: Store, settings: StreamingSettings) -> ServerFacts:
     """
     facts = await store.open(settings.append_deadline_s)
     if settings.durability.is_fsynced and not facts.can_fsync():
-        raise UnsafeStoreError(
-            "durability fsynced needs an append-only file (appendonly yes), and Redis 7.2 or `appendfsync always`; this Redis "
-            "would acknowledge appends that no disk holds"
-        )
+        raise UnsafeStoreError(f"durability {FSYNCED_NEEDS}; this server would acknowledge appends that no disk holds")
     return facts
 
 

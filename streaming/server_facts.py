@@ -9,10 +9,15 @@ from redis.exceptions import ResponseError
 
 from streaming.errors import StreamsiteError
 
-__all__ = ["SAFE_POLICIES", "ServerFacts", "UnsafeStoreError", "ask_facts", "check_safe", "parse_info"]
+__all__ = ["FSYNCED_NEEDS", "SAFE_POLICIES", "ServerFacts", "UnsafeStoreError", "ask_facts", "check_safe", "parse_info"]
 
 SAFE_POLICIES = frozenset({"noeviction"})
 """The others drop keys when memory is full, and with them acknowledged events, in silence."""
+FSYNCED_NEEDS = (
+    "fsynced needs an append-only file, and `appendfsync always` (the embedded server has it with "
+    "STREAMSITE_DURABILITY=fsynced) or a Redis from 7.2 on; Valkey acknowledges WAITAOF before anything is on the disk"
+)
+"""What to do about a server that can't give it."""
 
 
 class UnsafeStoreError(StreamsiteError):
@@ -26,6 +31,8 @@ class ServerFacts:
     Args:
         run_id: new whenever its process is; the scripts join it with the replication id (`scripts/incarnation.inc.lua`).
         appends_fsync: `appendfsync always` on an append-only file: every reply is behind an fsync.
+        has_true_waitaof: WAITAOF answers once the append-only file is on the disk: Redis' does, from 7.2 on, and Valkey 9.1's
+            says so at once, with nothing on the disk (tests/faults/powercut/test_cut.py).
     """
 
     run_id: str
@@ -35,7 +42,7 @@ class ServerFacts:
     policy: str
     aof_enabled: bool
     appends_fsync: bool
-    has_waitaof: bool
+    has_true_waitaof: bool
     aof_write_ok: bool
     used_bytes: int
     max_bytes: int
@@ -43,13 +50,13 @@ class ServerFacts:
 
     def can_fsync(self) -> bool:
         """Whether an append can be acknowledged behind an fsync."""
-        return self.aof_enabled and (self.has_waitaof or self.appends_fsync)
+        return self.appends_fsync or (self.aof_enabled and self.has_true_waitaof)
 
 
 async def ask_facts(raw: AbstractConnection) -> ServerFacts:
     """Ask a server what it is, in one round trip.
 
-    Raises: UnsafeStoreError: it is a replica, and so refuses every write.
+    Raises: ConnectionRefusedError: it still loads its data, or is a replica, which refuses every write.
     """
     await raw.send_packed_command(raw.pack_commands([("INFO",), ("CONFIG", "GET", "appendfsync")]), check_health=False)
     info = parse_info(await raw.read_response(disable_decoding=True))
@@ -57,8 +64,9 @@ async def ask_facts(raw: AbstractConnection) -> ServerFacts:
         config = await raw.read_response(disable_decoding=True)
     except ResponseError:
         config = []  # managed services forbid CONFIG
-    major, minor, *_ = (int(part) for part in (info.get("valkey_version") or info["redis_version"]).split(".")[:2])
-    compatible = tuple(int(part) for part in info["redis_version"].split(".")[:2])
+    is_valkey = "valkey_version" in info
+    major, minor, *_ = (int(part) for part in info["valkey_version" if is_valkey else "redis_version"].split(".")[:2])
+    aof_enabled = info.get("aof_enabled") == "1"
     if info.get("loading", "0") != "0":
         raise ConnectionRefusedError("this Redis still loads its data")
     if info.get("role") == "slave":
@@ -66,12 +74,12 @@ async def ask_facts(raw: AbstractConnection) -> ServerFacts:
     return ServerFacts(
         run_id=info["run_id"],
         version=(major, minor),
-        kind="Valkey" if "valkey_version" in info else "Redis",
+        kind="Valkey" if is_valkey else "Redis",
         is_cluster=info.get("server_mode", info.get("redis_mode")) == "cluster",  # Valkey's word, and Redis'
         policy=info.get("maxmemory_policy", "noeviction"),
-        aof_enabled=info.get("aof_enabled") == "1",
-        appends_fsync=b"always" in config,
-        has_waitaof=compatible >= (7, 2),
+        aof_enabled=aof_enabled,
+        appends_fsync=aof_enabled and b"always" in config,
+        has_true_waitaof=not is_valkey and (major, minor) >= (7, 2),
         aof_write_ok=info.get("aof_last_write_status", "ok") == "ok",
         used_bytes=int(info.get("used_memory", 0)),
         max_bytes=int(info.get("maxmemory", 0)),

@@ -37,8 +37,12 @@ class Encoder(Protocol):
     content_type: str
     heartbeat: bytes
 
-    def begin(self, settings: StreamingSettings) -> bytes:
-        """The first bytes."""
+    def begin(self, settings: StreamingSettings, offset: str | None) -> bytes:
+        """The first bytes.
+
+        Args:
+            offset: where the reader begins, when its address alone would not lead there again.
+        """
 
     def run(self, run: Run) -> bytes:
         """The bytes of a run; of an empty one that closes too."""
@@ -59,9 +63,9 @@ class NativeSse:
     def __init__(self, kind: ContentKind) -> None:
         self._kind = kind
 
-    def begin(self, settings: StreamingSettings) -> bytes:
-        """Tell when to come back."""
-        return _retry(settings)
+    def begin(self, settings: StreamingSettings, offset: str | None) -> bytes:
+        """Tell when to come back, and where."""
+        return _retry(settings, offset)
 
     def run(self, run: Run) -> bytes:
         """A frame for each event; a closed stream just ends, and the next connection is told to stop by a 204."""
@@ -90,9 +94,9 @@ class ProtocolSse:
         self._kind = kind
         self._cursor = cursor
 
-    def begin(self, settings: StreamingSettings) -> bytes:
-        """Tell EventSource, which reads this form too, when to come back; the protocol's clients pass over it."""
-        return _retry(settings)
+    def begin(self, settings: StreamingSettings, offset: str | None) -> bytes:
+        """Tell EventSource, which reads this form too, when and where to come back; the protocol's clients pass over it."""
+        return _retry(settings, offset)
 
     def run(self, run: Run) -> bytes:
         """The run's data, cut at damaged events, each part with its control event."""
@@ -131,7 +135,7 @@ class LiveNdjson:
     def __init__(self, kind: ContentKind) -> None:
         self._kind = kind
 
-    def begin(self, settings: StreamingSettings) -> bytes:  # noqa: ARG002 - the protocol's signature
+    def begin(self, settings: StreamingSettings, offset: str | None) -> bytes:  # noqa: ARG002 - the protocol's signature
         """An empty line, so that the header and a first byte go out at once."""
         return ndjson.HEARTBEAT
 
@@ -152,18 +156,20 @@ class LiveNdjson:
         return ndjson.encode_line(event, self._kind)
 
 
-def _retry(settings: StreamingSettings) -> bytes:
+def _retry(settings: StreamingSettings, offset: str | None) -> bytes:
     """Spread out, so that the readers of a restarted site don't come all at once."""
-    return sse.retry(int(settings.sse_retry_ms * random.uniform(1.0, 1.5)))  # noqa: S311 - jitter
+    return sse.retry(int(settings.sse_retry_ms * random.uniform(1.0, 1.5)), offset=offset)  # noqa: S311 - jitter
 
 
 def live_response(
-    request: HttpRequest, site: Runtime, name: str, page: Page, form: Form, cursor: str
+    request: HttpRequest, site: Runtime, name: str, page: Page, form: Form, cursor: str, *, is_from_start: bool
 ) -> HttpResponseBase:
     """Answer with a page and all that follows it.
 
-    A reader that comes back to the end of a closed stream by Last-Event-ID is told to stop: 204 is what EventSource obeys
-    (WHATWG HTML 9.2.3).
+    EventSource repeats its address, which `now` and `tail` lead elsewhere each time: so it is given its place before any
+    event. One that begins at the start needs none, and goes on with what is created anew or trimmed meanwhile; unless the
+    stream is closed and empty, for a reader that comes back to the end of a closed stream by Last-Event-ID is told to stop:
+    204 is what EventSource obeys (WHATWG HTML 9.2.3).
     """
     kind = ContentKind.of(page.state.content_type)
     has_nothing = page.is_end and not page.events
@@ -178,7 +184,10 @@ def live_response(
         encoder = ProtocolSse(kind, cursor)
     else:
         encoder = NativeSse(kind) if form is Form.NATIVE_SSE else LiveNdjson(kind)
-    response = StreamingHttpResponse(_deliver(site, name, page, form, encoder), content_type=encoder.content_type)
+    begin = encoder.begin(site.settings, None if is_from_start and not has_nothing else page.start_offset)
+    response = StreamingHttpResponse(
+        _deliver(site, name, page, form, encoder, begin), content_type=encoder.content_type
+    )
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"
     if form is Form.SSE and kind is ContentKind.BINARY:
@@ -186,7 +195,9 @@ def live_response(
     return response
 
 
-async def _deliver(site: Runtime, name: str, page: Page, form: Form, encoder: Encoder) -> AsyncIterator[bytes]:
+async def _deliver(
+    site: Runtime, name: str, page: Page, form: Form, encoder: Encoder, begin: bytes
+) -> AsyncIterator[bytes]:
     settings = site.settings
     gauge = metrics.readers.labels(form.value)
     events_out, bytes_out = metrics.events_out.labels(form.value), metrics.bytes_out.labels(form.value)
@@ -196,7 +207,7 @@ async def _deliver(site: Runtime, name: str, page: Page, form: Form, encoder: En
     gauge.inc()
     try:
         first = Run.of_page(page)
-        data = encoder.begin(settings) + encoder.run(first)
+        data = begin + encoder.run(first)
         events_out.inc(len(first.events))
         bytes_out.inc(len(data))
         yield data

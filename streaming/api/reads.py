@@ -18,7 +18,7 @@ from streaming.errors import ProblemError, RequestError
 from streaming.events import Event
 from streaming.feed.reader import FeedReader, Run
 from streaming.log.outcome import Page
-from streaming.offsets import NOW, START
+from streaming.offsets import NOW, START, ZERO
 from streaming.runtime import Runtime
 from streaming.wire import ndjson
 from streaming.wire.content import ContentKind
@@ -61,7 +61,8 @@ async def read(request: HttpRequest, site: Runtime, name: str) -> HttpResponseBa
     elif form is Form.LONG_POLL:
         response = await _long_poll(request, site, name, page, is_private=is_private)
     else:
-        response = live_response(request, site, name, page, form, cursor_of(request))
+        is_from_start = offset in (None, START, ZERO) and not last
+        response = live_response(request, site, name, page, form, cursor_of(request), is_from_start=is_from_start)
     if live is None:
         response["Vary"] = "Accept"
     return response

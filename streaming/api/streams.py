@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from django.core.exceptions import DisallowedHost
@@ -32,6 +33,7 @@ from streaming.log.forks import create_fork
 from streaming.log.log import DEFAULT_CONTENT_TYPE
 from streaming.log.outcome import AppendRequest
 from streaming.log.pages import media_of
+from streaming.log.refusals import counted_appends
 from streaming.runtime import Runtime
 
 __all__ = ["stream"]
@@ -49,6 +51,11 @@ async def stream(request: HttpRequest, name: str) -> HttpResponseBase:
 
 @with_problems
 async def _answer(request: HttpRequest, settings: StreamingSettings, matched: str) -> HttpResponseBase:
+    with counted_appends() if request.method == "POST" else nullcontext():
+        return await _handle(request, settings, matched)
+
+
+async def _handle(request: HttpRequest, settings: StreamingSettings, matched: str) -> HttpResponseBase:
     check_open(settings)
     if request.method == "OPTIONS":
         return HttpResponse(status=204, headers={"Allow": METHODS})

@@ -33,7 +33,7 @@ _INDEX_STREAMS = 100
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -43,6 +43,11 @@ _HEADERS = {
     "Cache-Control": "no-cache",
 }
 """Even if something in the page let a script through, the browser would run none but ours (CWE-79)."""
+_INDEX_HEADERS = {
+    **_HEADERS,
+    "Content-Security-Policy": _HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
+}
+"""The index asks for a prefix by a form."""
 
 
 @with_problems
@@ -62,7 +67,7 @@ async def index(request: HttpRequest) -> HttpResponseBase:
         "streaming/index.html",
         {"rows": rows, "prefix": prefix, "next_query": next_query, "files_url": f"{root}v1/viewer/"},
     )
-    return HttpResponse(html, headers=_HEADERS)
+    return HttpResponse(html, headers=_INDEX_HEADERS)
 
 
 @with_problems

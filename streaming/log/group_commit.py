@@ -79,7 +79,6 @@ class GroupCommit:
         """
         size = request.size + 256 * len(request.events) + 256
         if len(self._queue) >= MAX_QUEUED or (self._queue and self._queued_bytes + size > MAX_QUEUED_BYTES):
-            metrics.append_rejected.labels("overloaded").inc()
             raise StoreError(503, "overloaded", "too many appends wait already; nothing was done")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(
@@ -148,12 +147,14 @@ class GroupCommit:
             began = time.perf_counter()
             for waiting in group:
                 waiting.is_sent = True
-            replies = await connection.call_many([_command(part, connection.run_id) for part in parts])
-            for index, reply in enumerate(replies):
-                if isinstance(reply, NoScriptError):
-                    text = [b"EVAL", scripts.APPEND.text, *_command(parts[index], connection.run_id)[2:]]
-                    (replies[index],) = await connection.call_many([text])
-            metrics.redis_command_seconds.labels("append").observe(time.perf_counter() - began)
+            try:
+                replies = await connection.call_many([_command(part, connection.run_id) for part in parts])
+                for index, reply in enumerate(replies):
+                    if isinstance(reply, NoScriptError):
+                        text = [b"EVAL", scripts.APPEND.text, *_command(parts[index], connection.run_id)[2:]]
+                        (replies[index],) = await connection.call_many([text])
+            finally:  # a time-out shows in its bucket
+                metrics.redis_command_seconds.labels("append").observe(time.perf_counter() - began)
             failpoints.hit("after_append_before_durable")
             left_ms = max(100, round((deadline - time.monotonic()) * 1000) - ANSWER_MARGIN_MS)
             reached = await self._make_durable(connection, parts, replies, left_ms)
@@ -191,7 +192,7 @@ class GroupCommit:
             return reached
         if asked.is_fsynced and facts.appends_fsync:
             reached |= Durability(is_fsynced=True)
-        elif asked.is_fsynced and facts.has_waitaof and facts.aof_enabled:
+        elif asked.is_fsynced and facts.can_fsync():
             local, _ = await connection.call("WAITAOF", 1, 0, left_ms)
             reached |= Durability(is_fsynced=local >= 1)
         if asked.replicas:

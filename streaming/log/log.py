@@ -25,6 +25,7 @@ from streaming.log.pages import entry_position, event_of, media_of, offset_gone,
 from streaming.log.refusals import is_moved, not_found, store_refused, stream_deleted, usable
 from streaming.log.state import StreamState, entry_offset
 from streaming.log.touch import Toucher
+from streaming.server_facts import FSYNCED_NEEDS
 from streaming.store import Shard, Store
 
 __all__ = ["DEFAULT_CONTENT_TYPE", "Log"]
@@ -74,13 +75,13 @@ class Log:
 
         Raises: RequestError: it is there, but otherwise. StoreError.
         """
-        if request.durability is not None:
-            await self._checked(self.store.shard(StreamKeys.of(name).bucket), str(request.durability))
         return await self.create_with(name, request, fork=None)
 
     async def create_with(self, name: str, request: CreateRequest, fork: Sequence[Any] | None) -> Created:
         """Run create.lua; `fork` holds its arguments 14 to 20 and 23 to 25 when it makes one."""
         keys = StreamKeys.of(name)
+        if request.durability is not None:
+            await self._checked(self.store.shard(keys.bucket), str(request.durability))
         content_type = request.content_type or DEFAULT_CONTENT_TYPE
         lineage, inherited = (fork[:7], fork[7:]) if fork else (("", "", "", "0", "", "0", "0"), ())
         retention = request.retention
@@ -252,13 +253,15 @@ class Log:
         """
         for attempt in (1, 2):
             shard = self.store.shard(bucket)
-            began = time.perf_counter()
+            timeout_s = self.read_timeout_s if is_read else self.append_timeout_s
             try:
-                async with shard.connection(
-                    self.read_timeout_s if is_read else self.append_timeout_s, what
-                ) as connection:
+                async with shard.connection(timeout_s, what) as connection:
                     given = [connection.run_id, *arguments] if with_run_id else arguments
-                    reply = await script.call(connection, keys, given)
+                    began = time.perf_counter()
+                    try:
+                        return await script.call(connection, keys, given)
+                    finally:  # a time-out shows in its bucket
+                        metrics.redis_command_seconds.labels(script.name).observe(time.perf_counter() - began)
             except ResponseError as error:
                 if is_moved(error) and attempt == 1:
                     await self.store.refresh_cluster(2.0)
@@ -275,8 +278,6 @@ class Log:
                 if is_read:
                     raise StoreError(503, "store-unavailable", error.detail) from error
                 raise
-            metrics.redis_command_seconds.labels(script.name).observe(time.perf_counter() - began)
-            return reply
         raise StoreError(503, "store-unavailable", f"{what}: the Cluster moves slots; nothing was done")
 
     async def close(self) -> None:
@@ -303,14 +304,12 @@ class Log:
         if asked.is_fsynced or asked.replicas:
             async with shard.connection(self.append_timeout_s, "asking what Redis can do") as connection:
                 facts = connection.facts
-                if asked.replicas > facts.connected_replicas:
-                    role = await connection.call("ROLE")
-                    if asked.replicas > len(role[2]):
-                        detail = f"this server has {len(role[2])} replicas, {asked.replicas} were asked for"
-                        raise RequestError(400, "durability-unavailable", detail)
-                if asked.is_fsynced and not facts.can_fsync():
-                    detail = (
-                        "fsynced needs an append-only file, and Redis 7.2 or `appendfsync always`; this server has not"
-                    )
-                    raise RequestError(400, "durability-unavailable", detail)
+                replicas = facts.connected_replicas
+                if asked.replicas > replicas:  # there may be more since the connection was made
+                    replicas = len((await connection.call("ROLE"))[2])
+            if asked.replicas > replicas:
+                detail = f"this server has {replicas} replicas, {asked.replicas} were asked for"
+                raise RequestError(400, "durability-unavailable", detail)
+            if asked.is_fsynced and not facts.can_fsync():
+                raise RequestError(400, "durability-unavailable", FSYNCED_NEEDS)
         return asked | self.durability

@@ -8,10 +8,10 @@ from typing import Any
 
 from observability import metrics
 from streaming.errors import RequestError
-from streaming.events import Event, checksum
+from streaming.events import DEFAULT_TYPE, Event, checksum
 from streaming.log.outcome import Page
 from streaming.log.state import StreamState, entry_offset
-from streaming.offsets import NOW, START, ZERO, format_offset, parse_offset
+from streaming.offsets import NOW, START, ZERO, parse_offset
 
 __all__ = ["entry_position", "event_of", "media_of", "offset_gone", "own_page", "unknown_offset"]
 
@@ -43,23 +43,25 @@ def entry_position(offset: str) -> str:
 
 
 def event_of(entry: Any) -> Event:
-    """An event from a Redis entry: [id, [field, value, …]] in the order that the scripts write."""
+    """An event from a Redis entry: [id, [field, value, …]] in the order that the scripts write.
+
+    Of a damaged one only the offset is to be relied on; any of its fields may be what is damaged.
+    """
     entry_id, fields = entry
-    kind, data = fields[3].decode(), fields[1]
-    is_corrupt = checksum(kind, data) != int(fields[9])
+    offset = entry_offset(entry_id.decode())
+    data = fields[1]
+    try:
+        kind, request_id, traceparent = fields[3].decode(), fields[5].decode(), fields[7].decode()
+        crc, time_ms = int(fields[9]), int(fields[11])
+    except ValueError:
+        is_corrupt = True
+    else:
+        is_corrupt = checksum(kind, data) != crc
     if is_corrupt:
         metrics.events_corrupt.inc()
-        logger.error("event.corrupt", extra={"offset": entry_offset(entry_id.decode())})
-    generation, _, sequence = entry_id.partition(b"-")
-    return Event(
-        format_offset(generation.decode(), sequence.decode()),
-        kind,
-        data,
-        int(fields[11]),
-        fields[5].decode(),
-        fields[7].decode(),
-        is_corrupt,
-    )
+        logger.error("event.corrupt", extra={"offset": offset})
+        return Event(offset, DEFAULT_TYPE, data, 0, is_corrupt=True)
+    return Event(offset, kind, data, time_ms, request_id, traceparent)
 
 
 def own_page(state: StreamState, events: Sequence[Event], start: str, *, is_up_to_date: bool | None = None) -> Page:

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis.exceptions import AskError, MovedError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from observability import metrics
-from streaming.errors import RequestError, StoreError
+from streaming.errors import ProblemError, RequestError, StoreError
 
-__all__ = ["append_refused", "is_moved", "not_found", "store_refused", "stream_deleted", "usable"]
+__all__ = ["append_refused", "counted_appends", "is_moved", "not_found", "store_refused", "stream_deleted", "usable"]
 
 logger = logging.getLogger("streamsite.log")
 _last_logged: dict[str, float] = {}
+
+
+@contextmanager
+def counted_appends() -> Iterator[None]:
+    """Count what an append ends with when it fails. Put round all of an append and nothing else, where its caller is answered."""
+    try:
+        yield
+    except ProblemError as error:
+        metrics.append_rejected.labels(error.slug).inc()
+        raise
 
 
 def store_refused(error: ResponseError, what: str) -> StoreError:
@@ -24,11 +36,12 @@ def store_refused(error: ResponseError, what: str) -> StoreError:
         refusal = StoreError(
             507, "store-full", f"{what}: the store is full; delete or trim streams, or give Redis more memory"
         )
-    elif "MISCONF" in text or "NOREPLICAS" in text or "stop-writes" in text:
+    elif "MISCONF" in text or "NOREPLICAS" in text:
         refusal = StoreError(
             503, "store-readonly", f"{what}: Redis refuses writes now ({text[:200]}); reading goes on", retry_after_s=5
         )
-        metrics.redis_aof_last_write_ok.set(0)
+        if "AOF" in text:  # a failed snapshot is MISCONF too
+            metrics.redis_aof_last_write_ok.set(0)
     elif isinstance(error, ReadOnlyError) or "READONLY" in text:
         refusal = StoreError(503, "store-unavailable", f"{what}: this Redis became a replica; nothing was done")
     else:
@@ -69,7 +82,6 @@ def usable(name: str, reply: list[Any]) -> list[Any]:
 def append_refused(name: str, media: str, result: list[Any]) -> RequestError:
     """The error for a result of append.lua that is neither `ok` nor `duplicate`."""
     code = result[0].decode()
-    metrics.append_rejected.labels(code).inc()
     if code == "missing":
         return not_found(name)
     if code == "deleted":
@@ -108,7 +120,6 @@ def append_refused(name: str, media: str, result: list[Any]) -> RequestError:
 
 
 def _log_once_a_second(refusal: StoreError) -> None:
-    metrics.append_rejected.labels(refusal.slug.replace("-", "_")).inc()
     now = time.monotonic()
     if now - _last_logged.get(refusal.slug, -1.0) >= 1.0:
         _last_logged[refusal.slug] = now

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["ServerProcess", "last_lines", "remedy", "rotate"]
+__all__ = ["ServerProcess", "last_lines", "newest_within", "remedy", "rotate"]
 
 LOG_ROTATE_BYTES = 10 * 1024 * 1024
 LAST_LINES = 20
@@ -72,6 +73,14 @@ def last_lines(log_path: Path, start: int) -> list[str]:
     except OSError:
         return []
     return [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
+
+
+def newest_within(lines: Sequence[str], limit_bytes: int) -> Sequence[str]:
+    """The newest of the lines that fit when they are written as JSON; the last one always."""
+    first = 0
+    while first < len(lines) - 1 and len(json.dumps(lines[first:])) > limit_bytes:
+        first += 1
+    return lines[first:]
 
 
 def remedy(lines: Sequence[str], directory: Path, binary: Path) -> str:

@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from .machine import MEMORY_SHARE, find_binary, memory_limit_bytes, server_version
 from .place import Place, PrivateRedisError
-from .process import ServerProcess, last_lines, remedy, rotate
+from .process import ServerProcess, last_lines, newest_within, remedy, rotate
 
 __all__ = ["PrivateRedis"]
 
@@ -37,6 +37,8 @@ STEADY_AFTER_S = 10.0
 UNREACHABLE_AFTER_S = 3.0
 """From being started to listening takes milliseconds: a live server without a socket has had it removed."""
 PROBE_TIMEOUT_S = 1.0
+LOGGED_LINES_BYTES = 960
+"""Of the server's last lines in a line of our log, whose fields are cut off at 1,024."""
 
 logger = logging.getLogger("streamsite.redis")
 
@@ -182,6 +184,7 @@ class PrivateRedis:
                     raise PrivateRedisError(
                         f"the private Redis, process {pid}, can't be ended; its log is {self.log_path}"
                     )
+            self._reap()
             elapsed_ms = round((time.monotonic() - began_mono) * 1000)
             logger.info("redis.stopped", extra={"pid": pid, "elapsed_ms": elapsed_ms})
         with self._place.start_lock_nowait() as is_held:
@@ -376,7 +379,8 @@ class PrivateRedis:
             with suppress(ChildProcessError):
                 waited, status = os.waitpid(pid, os.WNOHANG)
                 exit_status = os.waitstatus_to_exitcode(status) if waited else None
-        lines = last_lines(self.log_path, self._log_start)
+        # A field that is too large loses its end, and that is where the reason is.
+        lines = newest_within(last_lines(self.log_path, self._log_start), LOGGED_LINES_BYTES)
         logger.error("redis.exited", extra={"pid": pid, "exit_status": exit_status, "last_lines": lines})
 
     # private: ending it

@@ -59,11 +59,16 @@ def problem(event_name: str, document: Mapping[str, Any], *, offset: str | None 
     return b"%bevent: %b\ndata: %b\n\n" % (head, name, orjson.dumps(dict(document)))
 
 
-def retry(delay_ms: int) -> bytes:
-    """Tell EventSource how long to wait before it connects again."""
+def retry(delay_ms: int, *, offset: str | None = None) -> bytes:
+    """Tell EventSource how long to wait before it connects again.
+
+    Args:
+        offset: where the reader stands, for the Last-Event-ID of a reader that is cut off before its first event.
+    """
     if delay_ms < 0:
         raise ValueError(f"a delay is not negative, got {delay_ms}")
-    return b"retry: %d\n\n" % delay_ms
+    tail = b"" if offset is None else _id_field(offset) + b"\n"
+    return b"retry: %d\n%b\n" % (delay_ms, tail)
 
 
 def comment(text: str) -> bytes:

@@ -123,6 +123,35 @@ def test_eventsource_on_binary_stream_gets_base64(context: BrowserContext, site:
     assert [base64.b64decode(event.data) for event in received] == sent
 
 
+@pytest.mark.parametrize("form", ["", "&live=sse"], ids=["native", "protocol"])
+def test_eventsource_that_is_cut_before_its_first_event_misses_none(
+    context: BrowserContext, site: Site, proxy: Tcpx, form: str
+) -> None:
+    """The address repeats `now`, which by then is somewhere else."""
+    stream = TestStream(site, "application/json")
+    stream.append("0")
+    url = f"http://127.0.0.1:{proxy.port}{stream.path}?offset=now{form}"
+    reader = Reader(context, url, ["message", "data", "control"])
+    reader.wait_for("received.length === 1" if form else "opened === 1")
+    proxy.stall("up")  # whoever comes back waits there, until there is something that it could miss
+    proxy.reset()
+    stream.append("1")
+    stream.append("2")
+    proxy.heal()
+    reader.wait_for("opened === 2")
+    stream.close()
+    values = [json.loads(event.data) for event in reader.wait_for_end() if event.type != "control"]
+    assert values == ([[1, 2]] if form else [1, 2])
+
+
+def test_eventsource_on_protocol_sse_of_closed_empty_stream_stops(context: BrowserContext, site: Site) -> None:
+    """There is no event whose id it could bring, and yet it is told not to come again."""
+    stream = TestStream(site, "text/plain")
+    stream.close()
+    reader = Reader(context, f"{site.url}{stream.path}?offset=-1&live=sse", ["control"])
+    assert len(reader.wait_for_end()) == 1
+
+
 def test_killed_site_costs_eventsource_nothing(context: BrowserContext, site: Site) -> None:
     """The site is killed and started again between events; nobody in the browser has to do anything."""
     stream = TestStream(site, "text/plain")

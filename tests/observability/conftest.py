@@ -7,6 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from observability.request_id import request_id
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_a_request() -> Iterator[None]:
+    """Begin without an id: what calls the middleware in the tests' own context leaves the last one there."""
+    token = request_id.set("")
+    yield
+    request_id.reset(token)
+
 
 @pytest.fixture
 def with_logging_restored() -> Iterator[None]:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 from observability import metrics
 from observability.metrics import Family
 from streaming.api.negotiation import Form
+from streaming.api.problems import TITLES
 from streaming.ends import EndReason
 
 
@@ -76,10 +77,15 @@ def test_every_form_of_delivery_has_its_label(form: Form) -> None:
     assert metrics.events_out.labels(form.value) is not metrics.events_out.labels("other")
 
 
-@pytest.mark.parametrize("slug", ["store-full", "store-readonly", "too-large", "epoch-start", "bad-json"])
+@pytest.mark.parametrize("slug", ["store-full", "outcome-unknown", "too-large", "producer-epoch-start", "bad-json"])
 def test_refusals_have_their_label(slug: str) -> None:
     """What operators ask for by name is not counted as `other`."""
     assert metrics.append_rejected.labels(slug) is not metrics.append_rejected.labels("other")
+
+
+def test_reasons_of_refusals_are_problem_types() -> None:
+    """A reason can be looked up in the list of problems."""
+    assert {name.replace("_", "-") for name in metrics._REJECTIONS} <= TITLES.keys()
 
 
 def test_request_is_counted_by_method_and_status() -> None:

@@ -30,7 +30,7 @@ async def test_facts_are_what_the_server_is(log: Log, server: RedisServer | Redi
         False,
         True,
     )
-    assert facts.has_waitaof == facts.can_fsync() == (facts.version >= (7, 2))
+    assert facts.has_true_waitaof == facts.can_fsync() == (not is_valkey and facts.version >= (7, 2))
     assert len(facts.run_id) == 40
     assert facts.used_bytes > 0
     assert facts.connected_replicas == 0
@@ -72,12 +72,21 @@ async def test_replica_is_refused(own_server: RedisServer) -> None:
 
 @pytest.mark.parametrize(
     ("aof", "always", "waitaof", "can"),
-    [(True, False, True, True), (True, True, False, True), (True, False, False, False), (False, True, True, False)],
+    [(True, False, True, True), (True, True, False, True), (True, False, False, False), (False, False, True, False)],
 )
 def test_fsync_needs_a_file_and_a_way_to_wait(aof: bool, always: bool, waitaof: bool, can: bool) -> None:
     """WAITAOF or `appendfsync always`, and an append-only file for either."""
-    facts = replace(SAFE, aof_enabled=aof, appends_fsync=always, has_waitaof=waitaof)
+    facts = replace(SAFE, aof_enabled=aof, appends_fsync=always, has_true_waitaof=waitaof)
     assert facts.can_fsync() is can
+
+
+async def test_always_without_an_append_only_file_flushes_nothing() -> None:
+    """`appendfsync always` says when the file is flushed, not that there is one."""
+    with RedisServer(args=("--appendonly", "no", "--appendfsync", "always")) as server:
+        store = Store(server.url)
+        facts = await store.open(bound(1.0))
+        await store.close()
+    assert (facts.aof_enabled, facts.appends_fsync, facts.can_fsync()) == (False, False, False)
 
 
 def test_info_is_read_line_by_line() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.conf import settings
+from django.test import override_settings
 
 from streaming.private_redis import PrivateRedis
 from streamsite.cache import SharedCache
@@ -31,9 +34,10 @@ def test_values_are_shared_and_counted_atomically() -> None:
             cache._cache.get_client(None, write=True).close()
 
 
-def test_without_url_it_looks_for_the_embedded_server() -> None:
+def test_without_url_it_looks_for_the_embedded_server(tmp_path: Path) -> None:
     """It does not start one: a page of the admin is no reason to."""
     cache = SharedCache("", {})
-    assert cache.get("a") is None
-    assert cache._servers == [PrivateRedis(settings.STREAMING["DATA_DIR"]).url]
-    assert PrivateRedis(settings.STREAMING["DATA_DIR"]).pid is None
+    with override_settings(STREAMING={**settings.STREAMING, "DATA_DIR": tmp_path}):
+        assert cache.get("a") is None
+    assert cache._servers == [PrivateRedis(tmp_path).url]
+    assert PrivateRedis(tmp_path).pid is None

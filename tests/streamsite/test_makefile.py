@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+_OF_AN_OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR"})
 
 
 def _make(*arguments: str) -> str:
-    done = subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    # Under `make test` the outer make's variables would make this one a sub-make, which says what directory it enters.
+    environ = {name: value for name, value in os.environ.items() if name not in _OF_AN_OUTER_MAKE}
+    done = subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=True
+    )
     return done.stdout
 
 

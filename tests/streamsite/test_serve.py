@@ -158,7 +158,8 @@ def test_development_says_loudly_that_it_is_open(serve: Callable[..., Serve]) ->
     text = "\n".join(serve().announced())
     assert "OPEN WITHOUT KEYS" in text
     assert "/admin/" in text
-    assert "/streams/" in text
+    assert "/v1/stream/<name>" in text
+    assert "/streams/\n" in text
     assert "embedded" in text
 
 

@@ -62,7 +62,7 @@ redis.call('HSET', KEYS[1], 'content_type', ARGV[4], 'media', ARGV[5], 'g', plai
   'deleted', '0', 'seq', '', 'floor', base, 'base', base, 'gone_count', '0', 'gone_bytes', '0', 'keep_age', ARGV[10],
   'keep_count', ARGV[11], 'keep_bytes', ARGV[12], 'created', plain(now), 'durability', ARGV[13], 'chain', ARGV[14],
   'source', ARGV[15], 'fork_offset', ARGV[16], 'fork_sub', ARGV[17], 'pin', ARGV[18])
-redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('UNLINK', KEYS[2], KEYS[3])
 redis.call('PERSIST', KEYS[1])
 redis.call('SET', KEYS[4], plain(generation))
 redis.call('ZADD', KEYS[6], 0, ARGV[3])

@@ -21,7 +21,7 @@ local offset = string.format('%016.0f_%016.0f', tonumber(state[6]), tonumber(sta
 if has_forks then
   redis.call('HSET', KEYS[1], 'deleted', '1') -- its name stays listed: the sweeper must find the forks that are left
 else
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3]) -- DEL frees a large stream at once, and all others wait
   redis.call('ZREM', KEYS[4], ARGV[2])
 end
 redis.call('PUBLISH', ARGV[3], offset .. ' ' .. offset .. ' deleted 0 0\n')

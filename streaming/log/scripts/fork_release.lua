@@ -11,7 +11,7 @@ local state = redis.call('HMGET', KEYS[1], 'media', 'expires', 'deleted', 'sourc
 if not state[1] then return {'absent'} end
 local expires = tonumber(state[2])
 if state[3] == '1' or (expires > 0 and expires <= now) then
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3]) -- DEL frees a large stream at once, and all others wait
   redis.call('ZREM', KEYS[5], ARGV[3])
   return {'removed', state[4], state[5]}
 end

@@ -87,20 +87,34 @@ elseif after ~= last and after ~= floor then
   if not (is_inherited and limit > 0) and #redis.call('XRANGE', KEYS[2], after, after) == 0 then return {'unknown', values} end
 end
 
+-- The last entry after `position` that is older than `cutoff`, found in steps that double as long as they land on such a
+-- one, for there may be millions that the sweeper has not reached yet; nil when there is none. Times never fall along a
+-- stream. A time that is damaged counts as young: the entry is shown, and reported.
+local function last_hidden(position, cutoff)
+  local found, step = nil, 1
+  while step >= 1 do
+    local g, q = string.match(position, '^(%d+)-(%d+)$')
+    local entry = redis.call('XRANGE', KEYS[2], g .. '-' .. string.format('%.0f', tonumber(q) + step), last, 'COUNT', 1)[1]
+    if entry and (tonumber(entry[2][12]) or cutoff) < cutoff then
+      found, position, step = entry[1], entry[1], step * 2
+    else
+      step = math.floor(step / 2)
+    end
+  end
+  return found
+end
+
 local entries = {}
 if limit > 0 and after ~= last then
-  local cutoff = is_inherited and 0 or tonumber(state.keep_age)
-  if cutoff > 0 then cutoff = now - cutoff end
-  local began, chunk, bytes, hidden = after, 8, 0, false
-  local position, done = after, false
+  local keep_age = is_inherited and 0 or tonumber(state.keep_age)
+  local hidden = keep_age > 0 and last_hidden(after, now - keep_age)
+  local began, chunk, bytes = hidden or after, 8, 0
+  local position, done = began, false
   while not done and bytes < limit do
     local found = redis.call('XRANGE', KEYS[2], '(' .. position, last, 'COUNT', chunk)
     for _, entry in ipairs(found) do
       local size = #entry[2][2]
-      if #entries == 0 and tonumber(entry[2][12]) < cutoff then
-        hidden = true
-        began = entry[1]
-      elseif #entries > 0 and bytes + size > limit then
+      if #entries > 0 and bytes + size > limit then
         done = true
         break
       else

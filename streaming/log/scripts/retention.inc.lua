@@ -17,10 +17,13 @@ local function apply_retention(state, now, entries_key, forks_key, most)
     local stop = false
     for _, entry in ipairs(entries) do
       local fields = entry[2]
-      if not past_retention(state, tonumber(fields[12]), now) then stop = true break end
+      -- A number that is damaged must not keep the stream from being trimmed, or written to. The generation is no later
+      -- than the time.
+      local time = tonumber(fields[12]) or tonumber(string.match(entry[1], '^%d+'))
+      if not past_retention(state, time, now) then stop = true break end
       state.floor = entry[1]
       state.gone_count = state.gone_count + 1
-      state.gone_bytes = tonumber(fields[14])
+      state.gone_bytes = tonumber(fields[14]) or state.gone_bytes + #fields[2]
       moved = true
     end
     seen = seen + #entries

@@ -173,7 +173,7 @@ function listen() {
     if (control.streamNextOffset > newest) newest = control.streamNextOffset
     if (control.streamClosed) {
       closed = true
-      source.close() // it would come back for ever
+      source.close() // it would come back once more, to be told so
     }
     readOn(mine)
   })

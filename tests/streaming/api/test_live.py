@@ -60,6 +60,42 @@ def test_last_event_id_goes_over_the_offset_of_the_address(site: Site, make: Mak
     assert [event.data for event in reader.events] == ["2"]
 
 
+@pytest.mark.parametrize("form", ["", "&live=sse"], ids=["native", "protocol"])
+@pytest.mark.parametrize("place", ["offset=now", "tail=1"])
+def test_quiet_reader_whose_address_moves_on_resumes_where_it_was(
+    site: Site, make: Make, append: Append, form: str, place: str
+) -> None:
+    """The place is an id before any event is: what is appended between two connections is not skipped."""
+    path = f"{(stream := make())}?{place}{form}"
+    with sse(site, path) as reader:
+        reader.until(lambda: reader.raw.count(b"\n\n") >= (2 if form else 1))
+    assert [event.type for event in reader.events] == (["control"] if form else [])
+    append(stream, b"1")
+    append(stream, b"2", Stream_Closed="true")
+    with sse(site, path, {"Last-Event-ID": reader.parser.last_event_id}) as again:
+        again.rest()
+    data = [json.loads(event.data) for event in again.events if event.type != "control"]
+    assert data == ([[1, 2]] if form else [1, 2])
+
+
+def test_reader_from_the_start_is_given_no_id_before_its_first_event(site: Site, make: Make) -> None:
+    """Its address goes on naming the start, also of what is created anew under this name or trimmed meanwhile."""
+    with sse(site, make()) as reader:
+        reader.until(lambda: reader.raw)
+    assert reader.parser.last_event_id == ""
+
+
+def test_eventsource_on_protocol_sse_of_a_closed_empty_stream_is_told_to_stop(site: Site, make: Make) -> None:
+    """It gets an id though there is no event, and by it 204."""
+    path = f"{make(Stream_Closed='true')}?live=sse&offset=-1"
+    with sse(site, path) as reader:
+        (event,) = reader.rest()
+    assert json.loads(event.data)["streamClosed"] is True
+    again = site.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": reader.parser.last_event_id})
+    assert reader.parser.last_event_id
+    assert again.status_code == 204
+
+
 @pytest.mark.parametrize("query", ["", "?live=sse&offset=-1"], ids=["native", "protocol"])
 def test_closed_stream_is_delivered_then_tells_eventsource_to_stop(
     site: Site, make: Make, append: Append, query: str

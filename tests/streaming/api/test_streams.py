@@ -5,16 +5,17 @@ from __future__ import annotations
 import secrets
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 import pytest
 
-from tests.streaming.api.bad_inputs import MAX_BODY_BYTES
+from tests.streaming.api.bad_inputs import MAX_BODY_BYTES, MAX_EVENT_BYTES
 from tests.streaming.api.conftest import Append
 from tests.streaming.api.live_reader import sse
 from tests.streaming.api.raw_http import ask, opened, read_answer, request_bytes
 from tests.support.deadlines import bound, eventually
+from tests.support.redis_server import redis_binary
 from tests.support.site import Site
 
 Make = Callable[..., str]
@@ -59,22 +60,81 @@ def test_content_type_of_an_append_is_compared_without_case_and_parameters(
     assert (site.get(path).content, site.get(path).headers["Content-Type"]) == (b"ab", "text/plain; charset=utf-8")
 
 
-def test_answer_says_what_the_append_has_survived(site: Site, make: Make) -> None:
+@pytest.fixture(scope="module", name="flushing")
+def flushing_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site whose Redis can flush for one append alone, which the embedded server can't."""
+    env = {"STREAMSITE_REDIS_SERVER": str(redis_binary("redis-8.2"))}
+    with Site(tmp_path_factory.mktemp("flushing"), env=env) as running:
+        yield running
+
+
+def test_answer_says_what_the_append_has_survived(flushing: Site) -> None:
     """The default, and more where one append asks for it."""
-    path = make()
-    headers = {"Content-Type": "application/json"}
-    assert site.request("POST", path, headers=headers, content=b"1").headers["Stream-Durability"] == "written"
+    path, headers = "/v1/stream/durability/append", {"Content-Type": "application/json"}
+    assert flushing.request("PUT", path, headers=headers).status_code == 201
+    assert flushing.request("POST", path, headers=headers, content=b"1").headers["Stream-Durability"] == "written"
     more = {**headers, "Stream-Durability": "fsynced"}
-    answer = site.request("POST", path, headers=more, content=b"2")
+    answer = flushing.request("POST", path, headers=more, content=b"2")
     assert (answer.status_code, answer.headers["Stream-Durability"]) == (204, "fsynced")
 
 
-def test_stream_s_own_durability_is_the_least_of_each_append(site: Site, make: Make) -> None:
+def test_stream_s_own_durability_is_the_least_of_each_append(flushing: Site) -> None:
     """It is told by HEAD, and each append's answer is at least that."""
-    path = make(Stream_Durability="fsynced")
-    assert site.request("HEAD", path).headers["Stream-Durability"] == "fsynced"
-    answer = site.request("POST", path, headers={"Content-Type": "application/json"}, content=b"1")
+    path, headers = "/v1/stream/durability/stream", {"Content-Type": "application/json"}
+    made = flushing.request("PUT", path, headers={**headers, "Stream-Durability": "fsynced"})
+    assert made.status_code == 201
+    assert flushing.request("HEAD", path).headers["Stream-Durability"] == "fsynced"
+    answer = flushing.request("POST", path, headers=headers, content=b"1")
     assert answer.headers["Stream-Durability"] == "fsynced"
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_fsynced_on_the_embedded_server_says_how_to_get_it(site: Site, make: Make, method: str) -> None:
+    """Its default mode flushes once a second, and can't be asked to flush for one append or stream."""
+    path = make() if method == "POST" else f"/v1/stream/api/{secrets.token_hex(6)}"
+    headers = {"Content-Type": "application/json", "Stream-Durability": "fsynced"}
+    answer = site.request(method, path, headers=headers, content=b"1")
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/durability-unavailable")
+    assert "STREAMSITE_DURABILITY=fsynced" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "reason"),
+    [
+        (b"{", {}, "bad_json"),
+        (b"", {}, "empty_body"),
+        (b"1", {"Content-Type": "text/plain"}, "content_type_mismatch"),
+        (b"1", {"Stream-Durability": "replicated:9"}, "durability_unavailable"),
+        (b"1", {"Producer-Id": "p"}, "bad_header"),
+        (b'"' + b"a" * MAX_EVENT_BYTES + b'"', {}, "too_large"),
+    ],
+)
+def test_refused_append_is_counted_once_by_its_problem(
+    site: Site, make: Make, body: bytes, fields: dict[str, str], reason: str
+) -> None:
+    """Whoever refuses it, the interface or the log; and what is refused to readers is not an append."""
+    path = make()
+    before = _rejections(site)
+    answer = site.request("POST", path, headers={"Content-Type": "application/json", **fields}, content=body)
+    assert answer.status_code >= 400
+    assert site.get(f"{path}/none").status_code == 404
+    assert site.request("PUT", path, headers={"Content-Type": "text/plain"}).status_code == 409
+    after = _rejections(site)
+    assert {name: count - before[name] for name, count in after.items() if count != before[name]} == {reason: 1}
+
+
+def test_append_whose_name_is_refused_is_counted(site: Site) -> None:
+    """It is refused before anybody looks at what it carries."""
+    before = _rejections(site)
+    answer = site.request("POST", "/v1/stream/a//b", headers={"Content-Type": "application/json"}, content=b"1")
+    assert answer.json()["type"] == "/problems/bad-name"
+    assert _rejections(site)["bad_name"] == before["bad_name"] + 1
+
+
+def _rejections(site: Site) -> dict[str, float]:
+    """The refused appends by their reason."""
+    found = site.metrics().items()
+    return {dict(has)["reason"]: value for (name, has), value in found if name == "stream_append_rejected_total"}
 
 
 def test_retention_removes_the_oldest_and_says_from_where_to_read(site: Site, make: Make, append: Append) -> None:

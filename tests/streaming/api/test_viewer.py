@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory
 
 from streaming.api.viewer import viewer, viewer_file
+from tests.support.site import Site
 
 HOSTILE = "<img/src=x/onerror=alert(1)>'\"&{{7*7}}"
 HOSTILE_PATH = "%3Cimg/src=x/onerror=alert(1)%3E'%22&%7B%7B7*7%7D%7D"
@@ -75,6 +77,17 @@ async def test_policy_lets_nothing_run_but_the_page_s_own_files() -> None:
     assert " style=" not in html
     assert " on" not in html.replace(" once", "")
     assert html.count("<script") == 1
+
+
+def test_index_lists_streams_by_prefix_and_may_send_its_form(site: Site, make: Callable[..., str]) -> None:
+    """Names are links to their pages; the form that asks for a prefix may go to the site itself, and nowhere else."""
+    name = make().removeprefix("/v1/stream/")
+    answer = site.get("/streams/", params={"prefix": name})
+    assert answer.status_code == 200
+    assert f'<a href="{name}">{name}</a>' in answer.text
+    assert "<form" in answer.text
+    assert "form-action 'self'" in answer.headers["Content-Security-Policy"]
+    assert "There is no stream" in site.get("/streams/", params={"prefix": f"{name}x"}).text
 
 
 @pytest.mark.parametrize(("name", "type"), [("viewer.js", "text/javascript"), ("viewer.css", "text/css")])

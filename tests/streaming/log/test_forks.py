@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from streaming.durability import Durability
 from streaming.events import NewEvent
 from streaming.keys import StreamKeys
 from streaming.log import forks
@@ -132,6 +133,15 @@ async def test_fork_again_as_it_is_confirms_and_otherwise_conflicts(log: Log, na
     assert (await refusal(_fork(log, f"{name}/f", name, offsets[1]))).slug == "stream-exists"
     assert (await refusal(_fork(log, name, name))).slug == "stream-exists"
     assert await _marks(log, name) == [b"linked"]
+
+
+async def test_durability_that_the_server_has_not_makes_no_fork(log: Log, name: str) -> None:
+    """Each of its appends would be unconfirmed; and no mark is left behind."""
+    await create(log, name)
+    refused = await refusal(_fork(log, f"{name}/f", name, durability=Durability(replicas=9)))
+    assert (refused.status, refused.slug) == (400, "durability-unavailable")
+    assert (await refusal(log.state(f"{name}/f"))).slug == "not-found"
+    assert await _marks(log, name) == []
 
 
 async def test_bad_sources_are_refused(log: Log, name: str) -> None:

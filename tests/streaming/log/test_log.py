@@ -13,7 +13,8 @@ from streaming.events import NewEvent
 from streaming.keys import StreamKeys, bucket_of
 from streaming.log.listing import list_names, list_streams, states_of
 from streaming.log.log import Log
-from streaming.log.outcome import CreateRequest
+from streaming.log.outcome import AppendRequest, CreateRequest
+from streaming.log.sweeper import Sweeper
 from streaming.offsets import parse_offset
 from streaming.retention import Retention
 from tests.streaming.log.scene import append, create, raw, read_all, refusal, shift_redis_time, texts
@@ -188,12 +189,14 @@ async def test_durability_that_the_server_has_not_is_refused(log: Log, name: str
     assert facts is not None
     refused = await refusal(append(log, name, b"x", durability="replicated:1"))
     assert (refused.status, refused.slug) == (400, "durability-unavailable")
-    if facts.has_waitaof:
+    if facts.has_true_waitaof:
         acknowledged = await append(log, name, b"x", durability="fsynced")
         assert str(acknowledged.durability) == "fsynced"
     else:
         refused = await refusal(append(log, name, b"x", durability="fsynced"))
         assert (refused.status, refused.slug) == (400, "durability-unavailable")
+        assert "STREAMSITE_DURABILITY=fsynced" in refused.detail
+        assert "appendfsync always" in refused.detail
         assert await read_all(log, name) == []
 
 
@@ -226,6 +229,60 @@ async def test_damaged_data_are_told(log: Log, name: str) -> None:
     await raw(log, name, "XADD", keys.entries, f"{generation}-1", *fields)
     (event,) = await read_all(log, name)
     assert event.is_corrupt
+
+
+@pytest.mark.parametrize("field", ["data", "type", "request id", "traceparent", "crc", "time", "bytes"])
+async def test_damage_in_any_field_hurts_nobody(one_log: Log, name: str, shift: Shift, field: str) -> None:
+    """It is told with its offset, never an error of ours; the stream can be read, written, counted back and trimmed."""
+    await create(one_log, name, retention="age=100, bytes=30")
+    await append(one_log, name, b"good")
+    offset = (await one_log.append(name, AppendRequest([NewEvent(b"damaged", "t", "r", "p")], "text/plain"))).offset
+    await append(one_log, name, b"fine")
+    at = {"data": 1, "type": 3, "request id": 5, "traceparent": 7, "crc": 9, "time": 11, "bytes": 13}[field]
+    entries = await raw(one_log, name, "XRANGE", StreamKeys.of(name).entries, "-", "+")
+    value = entries[1][1][at]
+    entries[1][1][at] = bytes([value[0] ^ 0x80]) + value[1:]
+    await raw(one_log, name, "DEL", StreamKeys.of(name).entries)
+    for entry_id, fields in entries:
+        await raw(one_log, name, "XADD", StreamKeys.of(name).entries, entry_id, *fields)
+    events = await read_all(one_log, name)
+    assert [event.offset for event in events if event.is_corrupt] == ([] if field == "bytes" else [offset])
+    assert events[1].is_corrupt == ((events[1].type, events[1].time_ms) == ("message", 0))
+    assert events[1].offset == offset
+    assert [event.data for event in (await one_log.read(name, "-1", 100, last=1)).events] == [b"fine"]
+    await append(one_log, name, b"x" * 27)  # the bound in bytes removes all before it
+    assert texts(await read_all(one_log, name)) == ["x" * 27]
+    assert (await one_log.state(name)).bytes == 27
+    shift(200_000)
+    assert await read_all(one_log, name) == []
+    await Sweeper(one_log).sweep_stream(name)
+    assert (await one_log.state(name)).count == 0
+
+
+async def test_damaged_time_is_trimmed_by_age(one_log: Log, name: str, shift: Shift) -> None:
+    """It does not hold what follows for ever."""
+    await create(one_log, name, retention="age=100")
+    await append(one_log, name, b"1", b"2", b"3")
+    entries = await raw(one_log, name, "XRANGE", StreamKeys.of(name).entries, "-", "+")
+    entries[0][1][11] = b"x"
+    await raw(one_log, name, "DEL", StreamKeys.of(name).entries)
+    for entry_id, fields in entries:
+        await raw(one_log, name, "XADD", StreamKeys.of(name).entries, entry_id, *fields)
+    assert [event.is_corrupt for event in await read_all(one_log, name)] == [True, False, False]
+    shift(200_000)
+    await Sweeper(one_log).sweep_stream(name)
+    assert (await one_log.state(name)).count == 0
+
+
+async def test_deleted_stream_is_freed_behind_the_scenes(one_log: Log, name: str) -> None:
+    """Freeing a large one would hold up everybody else."""
+    await create(one_log, name)
+    await append(one_log, name, b"x")
+    await raw(one_log, name, "CONFIG", "RESETSTAT")
+    await one_log.delete(name)
+    stats = (await raw(one_log, name, "INFO", "commandstats")).decode()
+    assert "cmdstat_unlink:" in stats
+    assert "cmdstat_del:" not in stats
 
 
 async def test_read_survives_a_connection_that_died_while_idle(one_log: Log, name: str) -> None:

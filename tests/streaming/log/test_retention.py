@@ -85,6 +85,26 @@ async def test_age_hides_at_once_and_is_trimmed_later(log: Log, name: str, monke
     assert texts(await read_all(log, name, new)) == []
 
 
+@pytest.mark.parametrize("counts", [(1, 0, 1), (3000, 0, 2), (7, 4097, 5), (0, 1, 3), (900, 1, 0)])
+async def test_what_age_hides_is_not_walked(
+    one_log: Log, name: str, monkeypatch: pytest.MonkeyPatch, counts: tuple[int, int, int]
+) -> None:
+    """Millions may have become too old since the last sweep, and Redis does nothing else while it looks at them."""
+    shift = shift_redis_time(monkeypatch)
+    await create(one_log, name, retention="age=100")
+    for number, count in enumerate(counts):
+        shift((0, 0, 200_000)[number])
+        await raw(one_log, name, "HSET", StreamKeys.of(name).state, "incarnation", f"another {number}")
+        for start in range(0, count, 1000):
+            await append(one_log, name, *[b"%d" % number] * min(1000, count - start))
+    shift(200_000)
+    await raw(one_log, name, "CONFIG", "RESETSTAT")
+    assert texts(await read_all(one_log, name)) == ["2"] * counts[2]
+    stats = (await raw(one_log, name, "INFO", "commandstats")).decode()
+    (line,) = (line for line in stats.splitlines() if line.startswith("cmdstat_xrange:"))
+    assert int(line.split("calls=")[1].split(",")[0]) <= 60
+
+
 async def test_sweep_trims_all_that_is_too_old(log: Log, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One step of a script is bounded; one sweep is not done before everything is."""
     shift = shift_redis_time(monkeypatch)

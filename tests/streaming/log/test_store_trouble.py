@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from streaming.durability import Durability
 from streaming.keys import StreamKeys
@@ -73,6 +74,8 @@ async def test_refused_writes_are_read_only_and_reads_go_on(breakable: RedisServ
         error = await refusal(append(log, name, b"y"))
         assert (error.status, error.slug, error.headers) == (503, "store-readonly", {"Retry-After": "5"})
         assert (await refusal(log.delete(name))).slug == "store-readonly"
+        # The disk is well: an alert on it would send its operator the wrong way.
+        assert REGISTRY.get_sample_value("stream_redis_aof_last_write_ok") == 1
         assert texts(await read_all(log, name)) == ["x"]
         await raw(log, name, "CONFIG", "SET", "min-replicas-to-write", "0")
         await append(log, name, b"z")
@@ -214,7 +217,7 @@ async def _until_online(log: Log, name: str = "s") -> None:
 
 async def test_replicated_needs_its_replica_to_have_it() -> None:
     """With a replica the answer says so; with one that does not read, it is `unconfirmed`, and a repetition tells."""
-    with RedisServer("valkey-9.1", NOW, port=0) as primary, RedisServer("valkey-9.1", port=0) as replica:
+    with RedisServer("redis-8.2", NOW, port=0) as primary, RedisServer("redis-8.2", port=0) as replica:
         with replica.client() as client:
             client.replicaof("127.0.0.1", primary.port)
         async with open_log(primary.url) as log:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from streaming.private_redis import process
-from streaming.private_redis.process import last_lines, remedy, rotate
+from streaming.private_redis.process import last_lines, newest_within, remedy, rotate
 
 
 def test_last_lines_none_from_before_this_start(tmp_path: Path) -> None:
@@ -28,6 +29,17 @@ def test_long_log_only_its_last_lines(tmp_path: Path) -> None:
 def test_no_log_no_lines(tmp_path: Path) -> None:
     """A server that could not even open its log has no lines."""
     assert last_lines(tmp_path / "redis.log", 0) == []
+
+
+def test_lines_that_are_too_many_lose_the_oldest() -> None:
+    """The reason stands at the end; it is there even if it alone is too long."""
+    lines = [f'line {number} "quoted"' for number in range(100)]
+    kept = newest_within(lines, 200)
+    assert kept == lines[-len(kept) :]
+    assert 150 < len(json.dumps(kept)) <= 200
+    assert newest_within([*lines, "x" * 500], 200) == ["x" * 500]
+    assert newest_within(lines[:3], 200) == lines[:3]
+    assert newest_within([], 200) == []
 
 
 def test_overgrown_log_is_set_aside(tmp_path: Path) -> None:

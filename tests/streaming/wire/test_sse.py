@@ -199,6 +199,13 @@ def test_retry_heartbeat_and_comment_dispatch_nothing() -> None:
     assert sse.HEARTBEAT == b": heartbeat\n\n"
 
 
+def test_retry_may_carry_the_place_which_dispatches_nothing() -> None:
+    """A reader that is cut off before its first event has an id to come back with."""
+    parser = SseParser()
+    assert parser.feed(sse.retry(1500, offset=offset(2))) == []
+    assert (parser.retry_ms, parser.last_event_id) == (1500, offset(2))
+
+
 def test_negative_retry_is_refused() -> None:
     """EventSource would ignore it."""
     with pytest.raises(ValueError, match="not negative"):
