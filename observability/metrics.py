@@ -271,7 +271,7 @@ request_seconds = Family(
 
 # The server
 
-connections = _declare(Gauge, "stream_connections", "HTTP/1.1 connections that are open now.")
+connections = _declare(Gauge, "stream_connections", "HTTP connections that are open now.")
 connections_timed_out = Family(
     _declare(
         Counter,
@@ -284,6 +284,15 @@ connections_timed_out = Family(
 requests_refused = Family(
     _declare(Counter, "stream_requests_refused_total", "Requests that the server itself refused, by status.", "status"),
     ("400", "408", "414", "417", "431", "500", "505"),
+)
+connections_flooding = Family(
+    _declare(
+        Counter,
+        "stream_connections_flooding_total",
+        "HTTP/2 connections ended because the client sent too many frames that cost us more than it, by kind.",
+        "kind",
+    ),
+    ("resets", "control", "window_updates", "headers"),
 )
 drain_forced = _declare(
     Counter,

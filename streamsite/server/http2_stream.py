@@ -25,7 +25,7 @@ from .refusal import refusal
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .gate import Head, Refused
+    from .gate import Head
     from .http2 import Http2Connection
 
 __all__ = ["Stream", "StreamExchange"]
@@ -114,7 +114,7 @@ class Stream:
     def release(self) -> None:
         """Nothing, as `hold`."""
 
-    def on_answered(self, exchange: Exchange, *, is_kept: bool) -> None:
+    def on_answered(self, exchange: Exchange, *, is_kept: bool) -> None:  # noqa: ARG002 - as a connection has it
         """The answer is given, if not sent; the rest of the body is for nobody."""
         self.acknowledge()
 
@@ -166,17 +166,13 @@ class Stream:
     # What the connection calls
 
     def start(self, head: Head, announced_bytes: int | None, *, is_body_complete: bool) -> StreamExchange | None:
-        """Make the exchange, if the body is what was announced."""
+        """Make the exchange, unless a body was announced and none comes, which h2 lets pass."""
         self._announced_bytes = announced_bytes
         if is_body_complete and announced_bytes:
             self._connection.reset(self, ErrorCodes.PROTOCOL_ERROR)
             return None
         self.exchange = StreamExchange(self, head, is_body_complete)
         return self.exchange
-
-    def refuse_head(self, refused: Refused, request_id: bytes) -> None:
-        """Answer a request that the gate does not let pass."""
-        self.refuse(refused.status, refused.slug, refused.detail, request_id)
 
     def feed(self, data: bytes, counted_bytes: int) -> None:
         """Take a part of the body.
@@ -192,7 +188,7 @@ class Stream:
             exchange.feed(data)
 
     def end_body(self) -> None:
-        """The body is complete; h2 has compared its length with the announced one, unless trailers ended it."""
+        """The body is complete; h2 lets a length pass that is not the announced one where trailers end it."""
         exchange = self.exchange
         if exchange is None:
             return
@@ -238,18 +234,20 @@ class Stream:
         """Whether the client's window makes the next frame absurdly small."""
         return bool(self._pending) and window < _SMALL_BYTES and window < len(self._pending[0])
 
+    def finish(self) -> None:
+        """The answer is sent."""
+        self.is_over = True
+        self.exchange = None
+
     def leave(self) -> None:
-        """The stream is over, complete or not."""
+        """The stream is broken."""
         self.is_over = True
         self._pending.clear()
-        self._body_deadline_mono = _NEVER
         self._wake()
-        exchange = self.exchange
+        self.acknowledge()
+        exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            if not exchange.is_complete or exchange.task is None or not exchange.task.done():
-                exchange.leave(self._connection.server.now_mono())
-            self.acknowledge()
-            self.exchange = None
+            exchange.leave(self._connection.server.now_mono())
 
     def check(self, now_mono: float) -> bool:
         """See whether a time limit is over; whether to look again soon."""
@@ -284,12 +282,13 @@ class Stream:
 class StreamExchange(Exchange):
     """One request and its answer in HTTP/2's form: fields and data, each with its own frames."""
 
-    __slots__ = ("_head", "_stream")
+    __slots__ = ("_head", "_stream", "_trailer_fields")
 
     def __init__(self, stream: Stream, head: Head, is_body_complete: bool) -> None:
         super().__init__(cast("Connection", stream), head, is_body_complete)
         self._stream = stream
         self._head: Fields = []
+        self._trailer_fields: Fields = []
 
     def _take_parts(self) -> Message:
         message = super()._take_parts()
@@ -364,10 +363,9 @@ class StreamExchange(Exchange):
             raise RuntimeError("trailers come after the body")
         fields = [(name.lower(), value.strip(b" \t")) for name, value in message.get("headers", ())]
         framing.encode_trailers(fields)  # refuses what may not be there
-        self._head = [*self._head, *fields] if self._is_chunked else fields
-        self._is_chunked = True  # the first of several messages is taken
+        self._trailer_fields += fields
         if not message.get("more_trailers", False):
-            self._stream.send(b"", ends=True, trailers=self._head)
+            self._stream.send(b"", ends=True, trailers=self._trailer_fields)
             self._complete()
 
     def _send_early_hint(self, message: Message) -> None:

@@ -228,7 +228,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         # Their `finally` blocks run here; without the wait the loop would end under them.
         await asyncio.gather(*forced, return_exceptions=True)
         for connection in list(self.open_connections):
-            connection.close_if_idle() or connection.abort()  # type: ignore[func-returns-value]
+            connection.close_if_idle() or connection.abort()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -67,12 +67,13 @@ class Pair:
         from twisted.internet import ssl  # not at the head: `serve` checks the files before it knows its loop
 
         first, *others = map(crypto.X509.from_cryptography, self.chain)
+        ciphers: Any = ssl.AcceptableCiphers
         options = ssl.CertificateOptions(
             privateKey=crypto.PKey.from_cryptography_key(self.key),
             certificate=first,
             extraCertChain=others,
             raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
-            acceptableCiphers=ssl.AcceptableCiphers.fromOpenSSLCipherString(_CIPHERS),
+            acceptableCiphers=ciphers.fromOpenSSLCipherString(_CIPHERS),
             acceptableProtocols=list(PROTOCOLS),
             enableSessionTickets=True,  # a reader that comes back saves us the signature, most of a handshake's cost
         )

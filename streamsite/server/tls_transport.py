@@ -25,9 +25,12 @@ __all__ = ["TlsFactory", "TlsTransport"]
 _LETTERS = range(0x41, 0x5B)
 
 
-class TlsTransport(BufferingTLSTransport):  # type: ignore[misc]
+class TlsTransport(BufferingTLSTransport):
     """One connection's TLS; the protocol above takes it for its transport."""
 
+    transport: Any
+    wrappedProtocol: Any  # noqa: N815 - Twisted names it
+    _aggregator: Any
     _has_begun = False
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted names it
@@ -37,7 +40,7 @@ class TlsTransport(BufferingTLSTransport):  # type: ignore[misc]
             if data[0] in _LETTERS:
                 self._refuse_plain()
                 return
-        super().dataReceived(data)
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def loseWriteConnection(self) -> None:  # noqa: N802 - Twisted names it
         """Say that nothing more comes, and go on to read.
@@ -45,17 +48,18 @@ class TlsTransport(BufferingTLSTransport):  # type: ignore[misc]
         Without it the attribute look-up would find that of the socket, which ends the connection without a word.
         """
         self._aggregator.flush()
-        self._shutdownTLS()
+        self._shutdownTLS()  # type: ignore[no-untyped-call]
         self.transport.loseWriteConnection()
 
     def _refuse_plain(self) -> None:
-        server = self.factory.wrappedFactory.server
+        factory: Any = self.factory.wrappedFactory
+        server = factory.server
         answer = encode_refusal(400, "bad-request", "TLS is spoken here; use https://", b"", server.server_field)
         self.transport.write(answer)
         self.transport.loseConnection()
 
     def _checkHandshakeStatus(self) -> None:  # noqa: N802 - Twisted names it
-        super()._checkHandshakeStatus()
+        super()._checkHandshakeStatus()  # type: ignore[no-untyped-call]
         if self._handshakeDone and self.negotiatedProtocol == b"h2":
             before = self.wrappedProtocol
             before.hand_over()
@@ -66,12 +70,12 @@ class TlsTransport(BufferingTLSTransport):  # type: ignore[misc]
         """TLS has ended, mostly because the client has ended it: what it has not taken by now it never will."""
         transport = self.transport
         is_behind = bool(transport._tempDataLen or transport.dataBuffer)
-        super()._tlsShutdownFinished(reason)
+        super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
         if is_behind and not self.disconnecting:
             transport.abortConnection()
 
 
-class TlsFactory(TLSMemoryBIOFactory):  # type: ignore[misc]
+class TlsFactory(TLSMemoryBIOFactory):
     """Puts TLS under the connections of another factory.
 
     Args:
@@ -82,4 +86,5 @@ class TlsFactory(TLSMemoryBIOFactory):  # type: ignore[misc]
     protocol = TlsTransport
 
     def __init__(self, options: CertificateOptions, factory: Factory) -> None:
-        super().__init__(options, isClient=False, wrappedFactory=factory)
+        creator: Any = options  # implements its interface by a decorator that mypy does not see
+        super().__init__(creator, isClient=False, wrappedFactory=factory)
