@@ -41,6 +41,25 @@ class Transport(tcp.Server):
             self._is_reading = False
             _loop(self).remove_reader(self.socket.fileno())
 
+    def write(self, data: bytes) -> None:
+        """Send at once what the socket takes; TLS and WebSocket come this way, plain HTTP has its `Outbox`.
+
+        Twisted's waits for the next pass of the loop, and has the loop watch the socket for it.
+        """
+        is_open = self.connected and not self.disconnecting and not self._writeDisconnected
+        if is_open and not self._tempDataLen and not self.dataBuffer:
+            try:
+                sent = self.socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self.abortConnection()  # Twisted finds out when it reads, but it may not be reading
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+        super().write(data)
+
     def _on_readable(self) -> None:
         why: Any
         try:
