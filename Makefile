@@ -6,18 +6,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFORMANCE := tests/conformance
 NODE_MODULES := $(CONFORMANCE)/node_modules/.package-lock.json
+BENCH_MODULES := bench/node_modules/.package-lock.json
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links
 # How many schedules `make faults` runs, from which seed on, and further arguments of pytest.
 SEEDS ?= 1000
 FIRST_SEED ?= 1
+# How often `make bench-http` measures each contender.
+ROUNDS ?= 5
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format docs faults requirements packages clean
+.PHONY: help run install test check format docs faults bench-http bench-peers bench-packages requirements packages clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: export STREAMSITE_ENV := $(or $(STREAMSITE_ENV),development)
 run: $(VENV)/.requirements ## install what is missing and serve on 127.0.0.1:8000, open and without keys; Ctrl-C stops it
@@ -49,6 +52,11 @@ faults: $(VENV)/.requirements-dev packages ## break things at random: SEEDS=1000
 		FAULTS_SEED=$$seed FAULTS_SECONDS=$${FAULTS_SECONDS:-20} $(BIN)/python -m pytest -q tests/faults $(ARGS) || exit 1; \
 	done
 
+bench-http: $(VENV)/.requirements-dev bench-packages bench-peers ## measure the server beside its peers: ROUNDS=5, ARGS="--only append"
+	@$(BIN)/python -m bench --rounds $(ROUNDS) $(ARGS)
+
+bench-peers: $(BENCH_MODULES)
+
 requirements: $(VENV)/.requirements-dev ## compile requirements*.txt from requirements*.in
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
@@ -74,17 +82,31 @@ $(NODE_MODULES): $(CONFORMANCE)/package-lock.json
 	npm ci --prefix $(CONFORMANCE) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+$(BENCH_MODULES): bench/package-lock.json
+	@command -v npm > /dev/null || { echo "make bench-http needs Node 20 and npm for the peer that others wrote"; exit 1; }
+	npm ci --prefix bench --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 # What pip has no wheel of. Installed when that needs no question, else the line to type is the answer.
-packages:
-	@missing=; \
-	command -v chromium > /dev/null || missing="$$missing chromium"; \
-	command -v redis-server > /dev/null || missing="$$missing redis-server"; \
-	command -v cc > /dev/null || missing="$$missing gcc libc6-dev"; \
+define INSTALL_MISSING
 	[ -n "$$missing" ] || exit 0; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	if command -v apt-get > /dev/null && $$as_root true 2> /dev/null; then \
 		$$as_root apt-get update --quiet=2 && \
 		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends $$missing; \
 	else \
-		echo "make test needs$$missing; type: sudo apt-get install --no-install-recommends$$missing"; exit 1; \
+		echo "this needs$$missing; type: sudo apt-get install --no-install-recommends$$missing"; exit 1; \
 	fi
+endef
+
+packages:
+	@missing=; \
+	command -v chromium > /dev/null || missing="$$missing chromium"; \
+	command -v redis-server > /dev/null || missing="$$missing redis-server"; \
+	command -v cc > /dev/null || missing="$$missing gcc libc6-dev"; \
+	$(INSTALL_MISSING)
+
+bench-packages:
+	@missing=; \
+	command -v wrk > /dev/null || missing="$$missing wrk"; \
+	$(INSTALL_MISSING)
