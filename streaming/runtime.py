@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from django.apps import apps
 
 from observability import metrics
+from observability.clock_watch import watch_clock
 from streaming.errors import StoreError
 from streaming.feed.follower import Follower
 from streaming.log.appender import Appender
@@ -61,6 +62,7 @@ class Runtime:
         self.follower.start()
         self._tasks.append(own_task(Sweeper(self.log).run(), "sweeper"))
         self._tasks.append(own_task(watch_store(self.store), "store-watch"))
+        self._tasks.append(own_task(watch_clock(), "clock-watch"))
         if private is not None:
             self._tasks.append(own_task(private.watch(), "private-redis"))
         logger.info("streaming.started", extra={"store": facts.kind, "version": ".".join(map(str, facts.version))})

@@ -78,7 +78,7 @@ class NativeSse:
 
     def goodbye(self, settings: StreamingSettings) -> bytes:
         """A new jitter: the readers of a process that stops come back at different times."""
-        return _retry(settings)
+        return _retry(settings, None)
 
     def _encode(self, event: Event) -> bytes:
         return sse.encode_native(event, self._kind)
@@ -123,7 +123,7 @@ class ProtocolSse:
 
     def goodbye(self, settings: StreamingSettings) -> bytes:
         """As in the native form."""
-        return _retry(settings)
+        return _retry(settings, None)
 
 
 class LiveNdjson:
