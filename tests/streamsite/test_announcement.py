@@ -41,7 +41,7 @@ def test_embedded_server_is_named_with_process_and_log() -> None:
 @pytest.mark.parametrize(
     ("facts", "durability", "words"),
     [
-        (FACTS, "written", "a power cut may take the last second"),
+        (FACTS, "written", "a crash of Redis or a power cut may take the last two seconds"),
         (FACTS, "fsynced", "survive a power cut"),
         (replace(FACTS, appends_fsync=True), "written", "survive a power cut"),
         (replace(FACTS, aof_enabled=False), "written", "WITHOUT an append-only file"),
