@@ -14,11 +14,11 @@ from redis.exceptions import ResponseError
 
 from observability import metrics
 from streaming import failpoints
-from streaming.durability import Durability
+from streaming.durability import WRITTEN, Durability
 from streaming.errors import RequestError, StoreError
 from streaming.keys import StreamKeys
 from streaming.log import scripts
-from streaming.log.group_commit import GroupCommit
+from streaming.log.group_commit import GroupCommit, OtherDurabilityError
 from streaming.log.inherited import last_inherited, read_inherited
 from streaming.log.outcome import Appended, AppendRequest, Created, CreateRequest, Page
 from streaming.log.pages import entry_position, event_of, media_of, offset_gone, own_page, unknown_offset
@@ -31,6 +31,8 @@ from streaming.store import Shard, Store
 __all__ = ["DEFAULT_CONTENT_TYPE", "Log"]
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+MAX_LEVELS = 10_000
+"""Streams whose own durability is remembered; past it all are learnt anew, at a round trip each."""
 
 
 class Log:
@@ -48,6 +50,7 @@ class Log:
         self.append_timeout_s = append_timeout_s
         self.read_timeout_s = read_timeout_s
         self._commits: dict[tuple[int, Durability], GroupCommit] = {}
+        self._levels: dict[str, Durability] = {}
         self._toucher = Toucher(self)
 
     async def append(self, name: str, request: AppendRequest, *, durability: str = "") -> Appended:
@@ -61,14 +64,18 @@ class Log:
             StoreError: refused, or `outcome-unknown`; it is never repeated here.
         Cancellation: appended, or not.
         """
-        keys = StreamKeys.of(name)
-        shard = self.store.shard(keys.bucket)
+        deadline = time.monotonic() + self.append_timeout_s
+        shard = self.store.shard(StreamKeys.of(name).bucket)
         asked = await self._checked(shard, durability) if durability else self.durability
-        key = (id(shard), asked)
-        commit = self._commits.get(key)
-        if commit is None:
-            commit = self._commits[key] = GroupCommit(self.store, shard, asked)
-        return await commit.append(name, request, asked, self.append_timeout_s)
+        while True:
+            level = self._levels.get(name, WRITTEN)
+            commit = self._commits.get((id(shard), asked | level))
+            if commit is None:
+                commit = self._commits[id(shard), asked | level] = GroupCommit(self.store, shard, asked | level)
+            try:
+                return await commit.append(name, request, level, max(0.0, deadline - time.monotonic()))
+            except OtherDurabilityError as error:  # nothing was done, so this is no repetition
+                self._note_level(name, error.level)
 
     async def create(self, name: str, request: CreateRequest) -> Created:
         """Create a stream, or confirm that it is there as asked. A fork is made by `forks.create_fork`.
@@ -294,6 +301,14 @@ class Log:
             scripts.READ, keys.bucket, (keys.state, keys.entries, keys.forks), arguments, "read", is_read=True
         )
         return list(reply)
+
+    def _note_level(self, name: str, level: Durability) -> None:
+        """Remember what a stream asks for by itself: its appends wait by themselves, and hold up no others."""
+        self._levels.pop(name, None)
+        if level != WRITTEN:
+            if len(self._levels) >= MAX_LEVELS:
+                self._levels.clear()
+            self._levels[name] = level
 
     async def _checked(self, shard: Shard, durability: str) -> Durability:
         """What was asked, joined with the default.
