@@ -25,6 +25,7 @@ from streaming.log.pages import entry_position, event_of, media_of, offset_gone,
 from streaming.log.refusals import is_moved, not_found, store_refused, stream_deleted, usable
 from streaming.log.state import StreamState, entry_offset
 from streaming.log.touch import Toucher
+from streaming.retention import KEEP_ALL, Retention
 from streaming.server_facts import FSYNCED_NEEDS
 from streaming.store import Shard, Store
 
@@ -42,13 +43,22 @@ class Log:
         store: opened; the log does not close it.
         durability: of an append that asks for nothing.
         append_timeout_s, read_timeout_s: deadlines of one operation.
+        retention: of a stream that is created without one.
     """
 
-    def __init__(self, store: Store, durability: Durability, append_timeout_s: float, read_timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        durability: Durability,
+        append_timeout_s: float,
+        read_timeout_s: float,
+        retention: Retention = KEEP_ALL,
+    ) -> None:
         self.store = store
         self.durability = durability
         self.append_timeout_s = append_timeout_s
         self.read_timeout_s = read_timeout_s
+        self.retention = retention
         self._commits: dict[tuple[int, Durability], GroupCommit] = {}
         self._levels: dict[str, Durability] = {}
         self._toucher = Toucher(self)
@@ -85,13 +95,13 @@ class Log:
         return await self.create_with(name, request, fork=None)
 
     async def create_with(self, name: str, request: CreateRequest, fork: Sequence[Any] | None) -> Created:
-        """Run create.lua; `fork` holds its arguments 14 to 20 and 23 to 25 when it makes one."""
+        """Run create.lua; `fork` holds its arguments 14 to 20 and 24 to 26 when it makes one."""
         keys = StreamKeys.of(name)
         if request.durability is not None:
             await self._checked(self.store.shard(keys.bucket), str(request.durability))
         content_type = request.content_type or DEFAULT_CONTENT_TYPE
         lineage, inherited = (fork[:7], fork[7:]) if fork else (("", "", "", "0", "", "0", "0"), ())
-        retention = request.retention
+        retention = self.retention if request.retention is None else request.retention
         arguments = [
             failpoints.value("redis_time_shift_ms"),
             name,
@@ -107,6 +117,7 @@ class Log:
             str(request.durability or ""),
             *lineage,
             int(bool(request.content_type)),
+            int(request.retention is not None),
             len(request.events),
             *inherited,
         ]
