@@ -20,8 +20,6 @@ FACTS = ServerFacts(
     aof_enabled=True,
     appends_fsync=False,
     has_true_waitaof=True,
-    aof_write_ok=True,
-    used_bytes=0,
     max_bytes=512 * 1024 * 1024,
     connected_replicas=0,
 )
