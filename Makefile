@@ -8,7 +8,7 @@ CONFORMANCE := tests/conformance
 NODE_MODULES := $(CONFORMANCE)/node_modules/.package-lock.json
 BENCH_MODULES := bench/node_modules/.package-lock.json
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links
-# How many schedules `make faults` runs, from which seed on, and further arguments of pytest.
+# How many schedules `make faults` runs, from which seed on, and further arguments of it or of pytest.
 SEEDS ?= 1000
 FIRST_SEED ?= 1
 # How often `make bench-http` measures each contender.
@@ -46,11 +46,8 @@ docs: $(VENV)/.requirements-dev ## write the reference pages from the code, and 
 	$(BIN)/python -m docs.tools.reference
 	$(BIN)/python -m pytest tests/docs $(ARGS)
 
-faults: $(VENV)/.requirements-dev packages ## break things at random: SEEDS=1000 schedules, each replayed by its printed seed
-	@for seed in $$(seq $(FIRST_SEED) $$(($(FIRST_SEED) + $(SEEDS) - 1))); do \
-		echo "seed $$seed; again: make faults SEEDS=1 FIRST_SEED=$$seed"; \
-		FAULTS_SEED=$$seed FAULTS_SECONDS=$${FAULTS_SECONDS:-20} $(BIN)/python -m pytest -q tests/faults $(ARGS) || exit 1; \
-	done
+faults: $(VENV)/.requirements-dev packages ## break things at random: SEEDS=1000 schedules of 20 s, each replayed by its printed seed
+	$(BIN)/python -m tests.faults --seed $(FIRST_SEED) --runs $(SEEDS) $(ARGS)
 
 bench-http: $(VENV)/.requirements-dev bench-packages bench-peers ## measure the server beside its peers: ROUNDS=5, ARGS="--only append"
 	@$(BIN)/python -m bench --rounds $(ROUNDS) $(ARGS)

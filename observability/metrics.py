@@ -183,7 +183,7 @@ log_durability_info = _declare(
 log_incarnation_changes = _declare(
     Counter,
     "stream_log_incarnation_changes_total",
-    "Times that Redis came back with other data: new, or gone back to an earlier state.",
+    "Times that Redis was found to be another process than before, restarted or another server, whether anything is lost or not.",
 )
 log_rewinds = _declare(
     Counter,

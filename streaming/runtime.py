@@ -56,7 +56,13 @@ class Runtime:
         self._has_store = True
         facts = await _open_store(self.store, settings)
         metrics.log_durability_info.labels(str(settings.durability)).set(1)
-        self.log = Log(self.store, settings.durability, settings.append_deadline_s, settings.read_deadline_s)
+        self.log = Log(
+            self.store,
+            settings.durability,
+            settings.append_deadline_s,
+            settings.read_deadline_s,
+            settings.retention,
+        )
         self.appender = Appender(self.log, settings)
         self.follower = Follower(self.log, settings.window_bytes, settings.page_bytes, settings.head_check_s)
         self.follower.start()

@@ -43,8 +43,6 @@ class ServerFacts:
     aof_enabled: bool
     appends_fsync: bool
     has_true_waitaof: bool
-    aof_write_ok: bool
-    used_bytes: int
     max_bytes: int
     connected_replicas: int
 
@@ -80,8 +78,6 @@ async def ask_facts(raw: AbstractConnection) -> ServerFacts:
         aof_enabled=aof_enabled,
         appends_fsync=aof_enabled and b"always" in config,
         has_true_waitaof=not is_valkey and (major, minor) >= (7, 2),
-        aof_write_ok=info.get("aof_last_write_status", "ok") == "ok",
-        used_bytes=int(info.get("used_memory", 0)),
         max_bytes=int(info.get("maxmemory", 0)),
         connected_replicas=int(info.get("connected_slaves", 0)),
     )

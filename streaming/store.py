@@ -338,9 +338,6 @@ class Store:
 
     def note_connected(self, shard: Shard, facts: ServerFacts) -> None:
         """Keep count of what a new connection tells about its server."""
-        metrics.redis_aof_last_write_ok.set(int(facts.aof_write_ok))
-        metrics.log_bytes.set(facts.used_bytes)
-        metrics.log_limit_bytes.set(facts.max_bytes)
         seen = self._incarnations.get(id(shard))
         if seen is not None and seen != facts.run_id:
             metrics.log_incarnation_changes.inc()
@@ -382,10 +379,15 @@ async def check_format(connection: Connection) -> None:
 
     Raises: UnsafeStoreError.
     """
-    # Asked first: a Redis that is full, or takes no writes for another reason, can still be read from.
-    if (found := await connection.call("GET", FORMAT_KEY)) is None:
-        await connection.call("SET", FORMAT_KEY, DATA_FORMAT, "NX")
-        found = await connection.call("GET", FORMAT_KEY)
+    try:
+        # Asked first: a Redis that is full, or takes no writes for another reason, can still be read from.
+        if (found := await connection.call("GET", FORMAT_KEY)) is None:
+            await connection.call("SET", FORMAT_KEY, DATA_FORMAT, "NX")
+            found = await connection.call("GET", FORMAT_KEY)
+    except ResponseError as error:
+        raise UnsafeStoreError(
+            f"this Redis holds no log yet, or does not let it be read, and takes none: it answers {str(error)!r}"
+        ) from error
     if found != b"%d" % DATA_FORMAT:
         raise UnsafeStoreError(
             f"the data in Redis have format {found.decode('utf-8', 'replace')[:20]}, this version of streamsite knows {DATA_FORMAT}: "

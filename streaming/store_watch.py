@@ -25,18 +25,17 @@ async def watch_store(store: Store) -> None:
     """Keep the gauges of the store true; runs until cancelled."""
     is_unsafe = False
     while True:
-        await asyncio.sleep(LOOK_EVERY_S)
         looks = await asyncio.gather(*(_look(shard) for shard in store.shards))
-        found = [look for look in looks if look is not None]
-        if not found:
-            continue
-        metrics.log_bytes.set(sum(int(info.get("used_memory", 0)) for info in found))
-        metrics.log_limit_bytes.set(sum(int(info.get("maxmemory", 0)) for info in found))
-        metrics.redis_aof_last_write_ok.set(int(all(info.get("aof_last_write_status", "ok") == "ok" for info in found)))
-        unsafe = {info.get("maxmemory_policy", "noeviction") for info in found} - SAFE_POLICIES
-        if unsafe and not is_unsafe:
-            logger.error("redis.unsafe_policy", extra={"policy": ", ".join(sorted(unsafe))})
-        is_unsafe = bool(unsafe)
+        if found := [look for look in looks if look is not None]:
+            metrics.log_bytes.set(sum(int(info.get("used_memory", 0)) for info in found))
+            metrics.log_limit_bytes.set(sum(int(info.get("maxmemory", 0)) for info in found))
+            is_written = all(info.get("aof_last_write_status", "ok") == "ok" for info in found)
+            metrics.redis_aof_last_write_ok.set(int(is_written))
+            unsafe = {info.get("maxmemory_policy", "noeviction") for info in found} - SAFE_POLICIES
+            if unsafe and not is_unsafe:
+                logger.error("redis.unsafe_policy", extra={"policy": ", ".join(sorted(unsafe))})
+            is_unsafe = bool(unsafe)
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _look(shard: Shard) -> dict[str, str] | None:

@@ -78,7 +78,8 @@ def _describe_durability(durability: str, facts: ServerFacts) -> str:
         survives = "it is on disk; they survive a power cut"
     elif facts.aof_enabled:
         survives = (
-            "Redis has written it; they survive a crash of the site or of Redis, a power cut may take the last second"
+            "Redis has written it; they survive a crash of the site; "
+            "a crash of Redis or a power cut may take the last two seconds"
         )
     else:
         survives = "Redis has it in memory, WITHOUT an append-only file: a crash of Redis loses what no snapshot holds"

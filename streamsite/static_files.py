@@ -13,8 +13,10 @@ from django.contrib.staticfiles import finders
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.utils.http import http_date
-from django.views.decorators.http import require_safe
 from django.views.static import was_modified_since
+
+from streaming.api.problems import problem_response
+from streaming.errors import RequestError
 
 __all__ = ["static_file"]
 
@@ -22,9 +24,11 @@ _MAX_AGE_S = 3600
 """Names carry no version, so an upgrade is seen an hour later at most."""
 
 
-@require_safe
 def static_file(request: HttpRequest, path: str) -> HttpResponseBase:
     """One file; the finders refuse a path that leaves their directories (CWE-22)."""
+    if request.method not in ("GET", "HEAD"):
+        detail = f"files can be read, got {request.method}"
+        return problem_response(RequestError(405, "method-not-allowed", detail, headers={"Allow": "GET, HEAD"}))
     found = finders.find(path)
     if not isinstance(found, str):
         raise Http404(path)

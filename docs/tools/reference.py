@@ -35,10 +35,12 @@ for _name in [name for name in os.environ if name.startswith("STREAMSITE_")] + [
 ADVICE: Mapping[str, str] = {
     "bad-event-type": "Use another type: 1 to 128 bytes of printable text that is not one of the reserved words.",
     "bad-header": "Correct the field that the detail names.",
+    "bad-host": "Use one of the site's names, or add this one to `STREAMSITE_ALLOWED_HOSTS`.",
     "bad-json": "Correct the body; `line` says which line of an NDJSON body is broken. Nothing of the body was stored.",
     "bad-name": "Use another name; the grammar is in [limits](limits.md).",
     "bad-offset": "Use an offset that this stream gave, `-1` for its start or `now` for its end.",
     "bad-parameter": "Correct the parameter that the detail names.",
+    "bad-request": "Correct the request; the log of the site says under `request_id` what was wrong.",
     "bad-sub-offset": "Use a number that is not beyond what follows the fork's offset.",
     "bad-text": "Send UTF-8, or create the stream with another content type.",
     "closed": "Open the site: see [production](../operations/production.md).",
@@ -49,6 +51,7 @@ ADVICE: Mapping[str, str] = {
     "empty-body": "Send a body; only an append that closes the stream may be empty.",
     "encoded-body": "Send the body without Content-Encoding.",
     "event-corrupt": "Go on from `offset`, which skips the event; then see [damaged data](../operations/damaged-data.md).",
+    "forbidden": "Send forms from the site's own pages only, and ask its operator for what else you need.",
     "fork-expired": "Make the fork again.",
     "fork-too-deep": "Fork a stream that stands on fewer others.",
     "internal": "Report it; the log of the site has the details under `request_id`.",
@@ -144,7 +147,7 @@ def errors_page() -> str:
         "# Errors\n\n"
         "Every error is a problem document (RFC 9457) of type `application/problem+json`, unless the protocol fixes another body.\n\n"
         "```json\n"
-        '{"type": "/problems/not-found", "title": "There is no such stream", "status": 404,\n'
+        '{"type": "/problems/not-found", "title": "There is no such stream or page", "status": 404,\n'
         ' "detail": "there is no stream \'orders\'; create it with PUT", "request_id": "0b0f3a0e-…"}\n'
         "```\n\n"
         "- `type` is stable for ever: programs should look at it and at the status, not at the words.\n"

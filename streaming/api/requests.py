@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, quote
 
 from django.http import HttpRequest
 
-from streaming.conf import StreamingSettings
 from streaming.durability import Durability
 from streaming.errors import RequestError
 from streaming.events import DEFAULT_TYPE
@@ -200,7 +199,7 @@ def traceparent_of(request: HttpRequest) -> str:
     return getattr(request, "traceparent", None) or ""
 
 
-def create_request(request: HttpRequest, settings: StreamingSettings, prefix: str) -> CreateRequest:
+def create_request(request: HttpRequest, prefix: str) -> CreateRequest:
     """What a PUT asks for, without its body (Durable Streams 5.1, 4.2).
 
     Args:
@@ -212,7 +211,7 @@ def create_request(request: HttpRequest, settings: StreamingSettings, prefix: st
     if ttl is not None and expires is not None:
         raise RequestError(400, "bad-header", "Stream-TTL and Stream-Expires-At exclude each other; send one")
     durability = durability_of(request)
-    retention = settings.retention
+    retention = None
     if (text := request.headers.get("Stream-Retention")) is not None:
         try:
             retention = Retention.parse(text)

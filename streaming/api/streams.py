@@ -71,7 +71,7 @@ async def _handle(request: HttpRequest, settings: StreamingSettings, matched: st
 
 
 async def _create(request: HttpRequest, site: Runtime, name: str, prefix: str) -> HttpResponseBase:
-    wanted = create_request(request, site.settings, prefix)
+    wanted = create_request(request, prefix)
     body = _body(request, site)
     if body:
         content_type = wanted.content_type

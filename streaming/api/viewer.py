@@ -71,11 +71,12 @@ async def index(request: HttpRequest) -> HttpResponseBase:
 
 
 @with_problems
-async def problem_page(_request: HttpRequest, slug: str) -> HttpResponseBase:
+async def problem_page(request: HttpRequest, slug: str) -> HttpResponseBase:
     """What a problem's `type` leads to: its title, and where more is said.
 
     Raises: RequestError.
     """
+    _check_method(request)
     if slug not in TITLES:
         raise RequestError(404, "not-found", f"there is no problem type {slug[:64]!r}")
     text = f"{TITLES[slug]}.\nWhat to do about it is in docs/reference/errors.md, under {slug}.\n"
@@ -126,6 +127,10 @@ def _load(file: str) -> tuple[bytes, str]:
 
 def _check_request(request: HttpRequest) -> None:
     check_open(runtime.settings())
+    _check_method(request)
+
+
+def _check_method(request: HttpRequest) -> None:
     if request.method not in ("GET", "HEAD"):
         raise RequestError(
             405, "method-not-allowed", f"the page can be read, got {request.method}", headers={"Allow": "GET, HEAD"}

@@ -38,6 +38,8 @@ class Appender:
         Raises: RequestError, StoreError.
         """
         body = data.encode() if isinstance(data, str) else data
+        if not body:
+            raise RequestError(400, "empty-body", "an append needs data, at least one byte")
         while True:
             is_remembered = name in self._media
             media = await self._media_of(name)

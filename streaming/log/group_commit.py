@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from observability import metrics
 from streaming import failpoints
-from streaming.durability import Durability
+from streaming.durability import WRITTEN, Durability
 from streaming.errors import StoreError, StreamsiteError
 from streaming.keys import StreamKeys
 from streaming.log import scripts
@@ -29,7 +29,7 @@ from streaming.log.refusals import append_refused, is_moved, store_refused
 from streaming.store import Connection, Shard, Store
 from streaming.tasks import own_task
 
-__all__ = ["GroupCommit"]
+__all__ = ["GroupCommit", "OtherDurabilityError"]
 
 MAX_GROUP_BYTES = 8 * 1024 * 1024
 """One group; Redis does nothing else while it runs the script."""
@@ -44,12 +44,24 @@ ANSWER_MARGIN_MS = 250
 logger = logging.getLogger("streamsite.log")
 
 
+class OtherDurabilityError(StreamsiteError):
+    """The stream asks for another durability than was taken for granted, so nothing was done.
+
+    Args:
+        level: that it asks for.
+    """
+
+    def __init__(self, level: Durability) -> None:
+        super().__init__(f"the stream asks for {level}")
+        self.level = level
+
+
 @dataclass(slots=True)
 class _Waiting:
     name: str
     keys: StreamKeys
     request: AppendRequest
-    durability: Durability
+    level: Durability
     future: asyncio.Future[Appended]
     deadline_mono: float
     size: int
@@ -57,7 +69,7 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Takes appends for one shard and one durability.
+    """Takes appends for one shard and one durability, which all of them wait for.
 
     Owns a task while appends wait; `close` ends it.
     """
@@ -71,10 +83,13 @@ class GroupCommit:
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def append(self, name: str, request: AppendRequest, durability: Durability, timeout_s: float) -> Appended:
+    async def append(self, name: str, request: AppendRequest, level: Durability, timeout_s: float) -> Appended:
         """Append and return once it has survived what was asked.
 
-        Raises: RequestError, StoreError.
+        Args:
+            level: what the stream itself asks for, as far as is known.
+
+        Raises: RequestError, StoreError. OtherDurabilityError: it asks for another, and nothing was done.
         Cancellation: appended, or not.
         """
         size = request.size + 256 * len(request.events) + 256
@@ -82,7 +97,7 @@ class GroupCommit:
             raise StoreError(503, "overloaded", "too many appends wait already; nothing was done")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(
-            name, StreamKeys.of(name), request, durability, loop.create_future(), time.monotonic() + timeout_s, size
+            name, StreamKeys.of(name), request, level, loop.create_future(), time.monotonic() + timeout_s, size
         )
         self._queue.append(waiting)
         self._queued_bytes += size
@@ -132,35 +147,40 @@ class GroupCommit:
                 raise
 
     async def _commit(self, group: list[_Waiting]) -> None:
-        deadline = max(waiting.deadline_mono for waiting in group)
-        async with asyncio.timeout(max(0.05, deadline - time.monotonic())):
+        last_deadline = max(waiting.deadline_mono for waiting in group)
+        async with asyncio.timeout(max(0.05, last_deadline - time.monotonic())):
             connection = await self._connect()
             # Who gave up meanwhile was told that nothing was done.
             group[:] = [waiting for waiting in group if not waiting.future.done()]
             if not group:
                 return
             failpoints.hit("before_append")
-            streams: dict[str, list[_Waiting]] = {}
+            streams: dict[tuple[str, Durability], list[_Waiting]] = {}
             for waiting in group:
-                streams.setdefault(waiting.name, []).append(waiting)
+                streams.setdefault((waiting.name, waiting.level), []).append(waiting)
             parts = list(streams.values())
             began = time.perf_counter()
             for waiting in group:
                 waiting.is_sent = True
             try:
-                replies = await connection.call_many([_command(part, connection.run_id) for part in parts])
+                replies = await connection.call_many(
+                    [_command(part, connection.run_id, self._durability) for part in parts]
+                )
                 for index, reply in enumerate(replies):
                     if isinstance(reply, NoScriptError):
-                        text = [b"EVAL", scripts.APPEND.text, *_command(parts[index], connection.run_id)[2:]]
+                        text = [
+                            b"EVAL",
+                            scripts.APPEND.text,
+                            *_command(parts[index], connection.run_id, self._durability)[2:],
+                        ]
                         (replies[index],) = await connection.call_many([text])
             finally:  # a time-out shows in its bucket
                 metrics.redis_command_seconds.labels("append").observe(time.perf_counter() - began)
             failpoints.hit("after_append_before_durable")
-            left_ms = max(100, round((deadline - time.monotonic()) * 1000) - ANSWER_MARGIN_MS)
-            reached = await self._make_durable(connection, parts, replies, left_ms)
+            reached = await self._make_durable(connection, min(waiting.deadline_mono for waiting in group))
             failpoints.hit("after_append")
         for part, reply in zip(parts, replies, strict=True):
-            _answer(part, reply, reached)
+            _answer(part, reply, self._durability, reached)
         if any(is_moved(reply) for reply in replies):
             await self._drop_connection()
             await self._store.refresh_cluster(2.0)
@@ -176,27 +196,21 @@ class GroupCommit:
                 raise self._shard.failure("append", error, sent=False) from error
         return self._connection
 
-    async def _make_durable(
-        self, connection: Connection, parts: list[list[_Waiting]], replies: list[Any], left_ms: int
-    ) -> Durability:
-        """Wait, once for the group, until it has survived what its members ask for; return what it did survive."""
-        asked = self._durability
-        for part, reply in zip(parts, replies, strict=True):
-            if isinstance(reply, list) and len(reply) == 3:
-                asked |= Durability.parse(reply[2].decode() or "written")
-            for waiting in part:
-                asked |= waiting.durability
+    async def _make_durable(self, connection: Connection, deadline_mono: float) -> Durability:
+        """Wait, once for the group, until it has survived what is asked; return what it did survive.
+
+        Args:
+            deadline_mono: of the member that waits longest already: it too shall be told, and not run into it.
+        """
         reached = Durability()
         facts = connection.facts
-        if not (asked.is_fsynced or asked.replicas):
-            return reached
-        if asked.is_fsynced and facts.appends_fsync:
+        if self._durability.is_fsynced and facts.appends_fsync:
             reached |= Durability(is_fsynced=True)
-        elif asked.is_fsynced and facts.can_fsync():
-            local, _ = await connection.call("WAITAOF", 1, 0, left_ms)
+        elif self._durability.is_fsynced and facts.can_fsync():
+            local, _ = await connection.call("WAITAOF", 1, 0, _wait_ms(deadline_mono))
             reached |= Durability(is_fsynced=local >= 1)
-        if asked.replicas:
-            reached |= Durability(replicas=int(await connection.call("WAIT", asked.replicas, left_ms)))
+        if replicas := self._durability.replicas:
+            reached |= Durability(replicas=int(await connection.call("WAIT", replicas, _wait_ms(deadline_mono))))
         return reached
 
     async def _drop_connection(self) -> None:
@@ -211,14 +225,21 @@ class GroupCommit:
                 waiting.future.set_exception(error)
 
 
-def _command(part: list[_Waiting], run_id: str) -> list[Any]:
-    keys = part[0].keys
+def _wait_ms(deadline_mono: float) -> int:
+    """How long to let Redis wait, so that there is time to answer; 0 would be for ever."""
+    left_ms = round((deadline_mono - time.monotonic()) * 1000)
+    return max(1, left_ms // 2, left_ms - ANSWER_MARGIN_MS)
+
+
+def _command(part: list[_Waiting], run_id: str, durability: Durability) -> list[Any]:
+    keys, level = part[0].keys, part[0].level
     arguments: list[Any] = [
         run_id,
         failpoints.value("redis_time_shift_ms"),
         keys.channel,
         MAX_PUSH_BYTES,
         MAX_PRODUCERS,
+        str(level),
         len(part),
     ]
     for waiting in part:
@@ -230,14 +251,14 @@ def _command(part: list[_Waiting], run_id: str) -> list[Any]:
             request.media,
             *((producer.id, producer.epoch, producer.seq) if producer else ("", 0, 0)),
             request.stream_seq,
-            int(waiting.durability != Durability()),
+            int(durability != WRITTEN),
         )
         for event in request.events:
             arguments += (event.data, event.type, event.request_id, event.traceparent, event.checksum)
     return scripts.APPEND.command((keys.state, keys.entries, keys.producers, keys.generation, keys.forks), arguments)
 
 
-def _answer(part: list[_Waiting], reply: Any, reached: Durability) -> None:
+def _answer(part: list[_Waiting], reply: Any, asked: Durability, reached: Durability) -> None:
     """Give each append of one stream its result."""
     name = part[0].name
     if isinstance(reply, ResponseError):
@@ -245,15 +266,16 @@ def _answer(part: list[_Waiting], reply: Any, reached: Durability) -> None:
         GroupCommit._fail(part, refusal)
         return
     media = reply[0].decode()
+    if reply[1] == b"durability":
+        GroupCommit._fail(part, OtherDurabilityError(Durability.parse(reply[2].decode())))
+        return
     results = [[reply[1]]] * len(part) if isinstance(reply[1], bytes) else reply[1]
-    stream_level = Durability.parse(reply[2].decode() or "written") if len(reply) == 3 else Durability()
     for waiting, result in zip(part, results, strict=True):
         if waiting.future.done():
             continue
         if result[0] not in (b"ok", b"duplicate"):
             waiting.future.set_exception(append_refused(name, media, result))
             continue
-        asked = waiting.durability | stream_level
         if asked | reached != reached:
             metrics.append_unconfirmed.inc()
             detail = (

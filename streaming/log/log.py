@@ -14,23 +14,26 @@ from redis.exceptions import ResponseError
 
 from observability import metrics
 from streaming import failpoints
-from streaming.durability import Durability
+from streaming.durability import WRITTEN, Durability
 from streaming.errors import RequestError, StoreError
 from streaming.keys import StreamKeys
 from streaming.log import scripts
-from streaming.log.group_commit import GroupCommit
+from streaming.log.group_commit import GroupCommit, OtherDurabilityError
 from streaming.log.inherited import last_inherited, read_inherited
 from streaming.log.outcome import Appended, AppendRequest, Created, CreateRequest, Page
 from streaming.log.pages import entry_position, event_of, media_of, offset_gone, own_page, unknown_offset
 from streaming.log.refusals import is_moved, not_found, store_refused, stream_deleted, usable
 from streaming.log.state import StreamState, entry_offset
 from streaming.log.touch import Toucher
+from streaming.retention import KEEP_ALL, Retention
 from streaming.server_facts import FSYNCED_NEEDS
 from streaming.store import Shard, Store
 
 __all__ = ["DEFAULT_CONTENT_TYPE", "Log"]
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+MAX_LEVELS = 10_000
+"""Streams whose own durability is remembered; past it all are learnt anew, at a round trip each."""
 
 
 class Log:
@@ -40,14 +43,24 @@ class Log:
         store: opened; the log does not close it.
         durability: of an append that asks for nothing.
         append_timeout_s, read_timeout_s: deadlines of one operation.
+        retention: of a stream that is created without one.
     """
 
-    def __init__(self, store: Store, durability: Durability, append_timeout_s: float, read_timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        durability: Durability,
+        append_timeout_s: float,
+        read_timeout_s: float,
+        retention: Retention = KEEP_ALL,
+    ) -> None:
         self.store = store
         self.durability = durability
         self.append_timeout_s = append_timeout_s
         self.read_timeout_s = read_timeout_s
+        self.retention = retention
         self._commits: dict[tuple[int, Durability], GroupCommit] = {}
+        self._levels: dict[str, Durability] = {}
         self._toucher = Toucher(self)
 
     async def append(self, name: str, request: AppendRequest, *, durability: str = "") -> Appended:
@@ -61,14 +74,18 @@ class Log:
             StoreError: refused, or `outcome-unknown`; it is never repeated here.
         Cancellation: appended, or not.
         """
-        keys = StreamKeys.of(name)
-        shard = self.store.shard(keys.bucket)
+        deadline = time.monotonic() + self.append_timeout_s
+        shard = self.store.shard(StreamKeys.of(name).bucket)
         asked = await self._checked(shard, durability) if durability else self.durability
-        key = (id(shard), asked)
-        commit = self._commits.get(key)
-        if commit is None:
-            commit = self._commits[key] = GroupCommit(self.store, shard, asked)
-        return await commit.append(name, request, asked, self.append_timeout_s)
+        while True:
+            level = self._levels.get(name, WRITTEN)
+            commit = self._commits.get((id(shard), asked | level))
+            if commit is None:
+                commit = self._commits[id(shard), asked | level] = GroupCommit(self.store, shard, asked | level)
+            try:
+                return await commit.append(name, request, level, max(0.0, deadline - time.monotonic()))
+            except OtherDurabilityError as error:  # nothing was done, so this is no repetition
+                self._note_level(name, error.level)
 
     async def create(self, name: str, request: CreateRequest) -> Created:
         """Create a stream, or confirm that it is there as asked. A fork is made by `forks.create_fork`.
@@ -78,13 +95,13 @@ class Log:
         return await self.create_with(name, request, fork=None)
 
     async def create_with(self, name: str, request: CreateRequest, fork: Sequence[Any] | None) -> Created:
-        """Run create.lua; `fork` holds its arguments 14 to 20 and 23 to 25 when it makes one."""
+        """Run create.lua; `fork` holds its arguments 14 to 20 and 24 to 26 when it makes one."""
         keys = StreamKeys.of(name)
         if request.durability is not None:
             await self._checked(self.store.shard(keys.bucket), str(request.durability))
         content_type = request.content_type or DEFAULT_CONTENT_TYPE
         lineage, inherited = (fork[:7], fork[7:]) if fork else (("", "", "", "0", "", "0", "0"), ())
-        retention = request.retention
+        retention = self.retention if request.retention is None else request.retention
         arguments = [
             failpoints.value("redis_time_shift_ms"),
             name,
@@ -100,6 +117,7 @@ class Log:
             str(request.durability or ""),
             *lineage,
             int(bool(request.content_type)),
+            int(request.retention is not None),
             len(request.events),
             *inherited,
         ]
@@ -294,6 +312,14 @@ class Log:
             scripts.READ, keys.bucket, (keys.state, keys.entries, keys.forks), arguments, "read", is_read=True
         )
         return list(reply)
+
+    def _note_level(self, name: str, level: Durability) -> None:
+        """Remember what a stream asks for by itself: its appends wait by themselves, and hold up no others."""
+        self._levels.pop(name, None)
+        if level != WRITTEN:
+            if len(self._levels) >= MAX_LEVELS:
+                self._levels.clear()
+            self._levels[name] = level
 
     async def _checked(self, shard: Shard, durability: str) -> Durability:
         """What was asked, joined with the default.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from streaming.durability import WRITTEN, Durability
 from streaming.events import Event, NewEvent
 from streaming.log.state import StreamState
-from streaming.retention import KEEP_ALL, Retention
+from streaming.retention import Retention
 
 __all__ = ["AppendRequest", "Appended", "CreateRequest", "Created", "ForkRequest", "Listed", "Page", "Producer"]
 
@@ -84,6 +84,7 @@ class CreateRequest:
         content_type: normalised; empty = the source's, or the default.
         ttl_s: sliding; -1 = none.
         expires_at_ms: since 1970; 0 = none. `expires_text` is what the caller wrote.
+        retention: None = the log's default for a new stream, and any for one that is there.
     """
 
     content_type: str = ""
@@ -91,7 +92,7 @@ class CreateRequest:
     expires_at_ms: int = 0
     expires_text: str = ""
     is_closed: bool = False
-    retention: Retention = KEEP_ALL
+    retention: Retention | None = None
     durability: Durability | None = None
     fork: ForkRequest | None = None
     events: Sequence[NewEvent] = field(default=())

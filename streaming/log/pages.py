@@ -51,17 +51,14 @@ def event_of(entry: Any) -> Event:
     offset = entry_offset(entry_id.decode())
     data = fields[1]
     try:
-        kind, request_id, traceparent = fields[3].decode(), fields[5].decode(), fields[7].decode()
-        crc, time_ms = int(fields[9]), int(fields[11])
+        kind = fields[3].decode()
+        if checksum(kind, data) == int(fields[9]):
+            return Event(offset, kind, data, int(fields[11]), fields[5].decode(), fields[7].decode())
     except ValueError:
-        is_corrupt = True
-    else:
-        is_corrupt = checksum(kind, data) != crc
-    if is_corrupt:
-        metrics.events_corrupt.inc()
-        logger.error("event.corrupt", extra={"offset": offset})
-        return Event(offset, DEFAULT_TYPE, data, 0, is_corrupt=True)
-    return Event(offset, kind, data, time_ms, request_id, traceparent)
+        pass  # no text, or no number
+    metrics.events_corrupt.inc()
+    logger.error("event.corrupt", extra={"offset": offset})
+    return Event(offset, DEFAULT_TYPE, data, 0, is_corrupt=True)
 
 
 def own_page(state: StreamState, events: Sequence[Event], start: str, *, is_up_to_date: bool | None = None) -> Page:

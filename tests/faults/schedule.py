@@ -1,24 +1,27 @@
-"""Random schedules: which faults, when, for how long; everything from one seed."""
+"""Random schedules: which faults, when, for how long, and a run of one under load; everything from one seed."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.faults.history import History
-from tests.faults.powercut.cut import cut_power
+from tests.faults.load import Load
+from tests.faults.powercut.cut import cut_power, preload_env
+from tests.faults.scene import APPEND_DEADLINE_S, fault_site
 from tests.support.redis_server import RedisServer
 from tests.support.site import Site
 from tests.support.tcpx import Tcpx
 
-__all__ = ["FAULTS", "Scene", "Step", "draw", "play"]
+__all__ = ["FAULTS", "Scene", "Step", "draw", "run"]
 
 _SUBSCRIBE = b"SUBSCRIBE"
 _EVALSHA = b"EVALSHA"
-MARKS = (_SUBSCRIBE, _EVALSHA)
-"""What the proxy must know to tell connections apart."""
+_DELIVERED_WITHIN_S = 3.0
+"""After each fault, until all readers have something that was appended after it."""
 
 
 @dataclass
@@ -56,10 +59,29 @@ def draw(seed: int, seconds: float) -> list[Step]:
         steps.append(step)
 
 
-def play(step: Step, scene: Scene) -> None:
-    """Wait, break, wait, mend."""
-    time.sleep(step.pause_s)
-    FAULTS[step.fault](scene, step.duration_s)
+def run(seed: int, steps: Sequence[Step], directory: Path) -> list[str]:
+    """Play a schedule under load.
+
+    Args:
+        seed: of the load and the proxy.
+        directory: empty, for what the run leaves.
+
+    Returns: the violations.
+    Raises: AssertionError: something did not come back in time.
+    """
+    with (
+        RedisServer(port=0, env=preload_env(directory)) as redis,
+        Tcpx(("127.0.0.1", redis.port or 0), marks=(_SUBSCRIBE, _EVALSHA), seed=seed) as proxy,
+        fault_site(directory, redis_url=proxy.redis_url, deadline_s=APPEND_DEADLINE_S) as site,
+        Load(site.address, seed, append_deadline_s=APPEND_DEADLINE_S) as load,
+    ):
+        scene = Scene(redis, proxy, site, load.history)
+        for step in steps:
+            time.sleep(step.pause_s)
+            FAULTS[step.fault](scene, step.duration_s)
+            load.wait_for_delivery(_DELIVERED_WITHIN_S)
+        load.finish()
+        return load.check(may_lose_newest=bool(load.history.fences))
 
 
 def _kill_redis(scene: Scene, duration_s: float) -> None:

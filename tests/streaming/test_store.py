@@ -49,6 +49,26 @@ async def test_full_server_can_be_opened(own_server: RedisServer) -> None:
         assert texts(await read_all(log, "full")) == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [(("maxmemory", "1"), "used memory"), (("min-replicas-to-write", "1"), "replicas"), (None, "permission")],
+)
+async def test_new_server_that_takes_no_write_is_refused(
+    own_server: RedisServer, setting: tuple[str, str] | None, word: str
+) -> None:
+    """Where there is no log yet and none can begin, the reason is said in one line, whatever it is."""
+    with own_server.client() as client:
+        if setting is None:
+            client.execute_command("ACL", "SETUSER", "default", "-set")
+        else:
+            client.config_set(*setting)
+    store = Store(own_server.url)
+    with pytest.raises(UnsafeStoreError, match=f"this Redis holds no log yet.*{word}") as caught:
+        await store.open(bound(1.0))
+    assert "\n" not in str(caught.value)
+    await store.close()
+
+
 async def test_server_that_is_away_is_unavailable(own_server: RedisServer) -> None:
     """Nothing was sent, and the error says so; afterwards the next call succeeds."""
     async with open_log(own_server.url) as log:

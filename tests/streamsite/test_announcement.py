@@ -20,8 +20,6 @@ FACTS = ServerFacts(
     aof_enabled=True,
     appends_fsync=False,
     has_true_waitaof=True,
-    aof_write_ok=True,
-    used_bytes=0,
     max_bytes=512 * 1024 * 1024,
     connected_replicas=0,
 )
@@ -41,7 +39,7 @@ def test_embedded_server_is_named_with_process_and_log() -> None:
 @pytest.mark.parametrize(
     ("facts", "durability", "words"),
     [
-        (FACTS, "written", "a power cut may take the last second"),
+        (FACTS, "written", "a crash of Redis or a power cut may take the last two seconds"),
         (FACTS, "fsynced", "survive a power cut"),
         (replace(FACTS, appends_fsync=True), "written", "survive a power cut"),
         (replace(FACTS, aof_enabled=False), "written", "WITHOUT an append-only file"),

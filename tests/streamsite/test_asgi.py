@@ -30,7 +30,7 @@ async def test_health_is_answered_by_the_lean_handler() -> None:
 
 
 async def test_unknown_page_goes_through_the_full_chain() -> None:
-    """Django's own 404 page, with the request id too."""
+    """A problem document, with the request id too, and the headers of Django's middleware."""
     got = await _Whole("/nowhere", headers=[(b"host", b"localhost")]).run()
     assert got.status == 404
     assert "x-request-id" in got.headers

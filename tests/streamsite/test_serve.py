@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,6 +96,11 @@ class Serve:
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with its tables."""
     directory = tmp_path_factory.mktemp("migrated")
+    _migrate(directory)
+    return directory
+
+
+def _migrate(directory: Path) -> None:
     subprocess.run(
         [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
         cwd=ROOT,
@@ -102,7 +108,6 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         timeout=bound(30),
     )
-    return directory
 
 
 @pytest.fixture
@@ -151,6 +156,18 @@ def test_crash_leaves_redis_and_next_start_finds_it(serve: Callable[..., Serve],
     site.process.terminate()
     assert site.wait() == 0
     assert PrivateRedis(migrated).pid is None
+
+
+def test_second_start_takes_less_than_three_seconds(serve: Callable[..., Serve], migrated: Path) -> None:
+    """With what the first one has prepared, both lines of `make run` together."""
+    first = serve()
+    first.announced()
+    first.process.send_signal(signal.SIGINT)
+    assert first.wait() == 0
+    began_mono = time.monotonic()
+    _migrate(migrated)
+    serve().announced()
+    assert time.monotonic() - began_mono < bound(3)
 
 
 def test_development_says_loudly_that_it_is_open(serve: Callable[..., Serve]) -> None:

@@ -6,12 +6,13 @@
 --       3 channel of the push
 --       4 most bytes of events that travel in the push; above it only the offsets do
 --       5 most producers that a stream remembers; past it one that was silent for a week makes room
---       6 number of appends, then for each append:
+--       6 durability that the caller takes the stream to ask for; if it asks for another, nothing is done
+--       7 number of appends, then for each append:
 --         number of events · close? (0/1) · media type ('' when there is no body) · producer id ('' = none) · epoch · seq ·
 --         Stream-Seq ('' = none) · touch? (1: write something even for a duplicate, so that WAIT covers it)
 --         then for each event: data · type · request id · traceparent · crc32
--- Returns  the stream's media type, a list with a result for each append, {code, tail offset, closed (0/1), a, b}, and the
---          durability that the stream asks for; or, for a stream that takes none at all, '' and one code for all
+-- Returns  the stream's media type and a list with a result for each append, {code, tail offset, closed (0/1), a, b}; or, when
+--          none is taken at all, '' and one code for all, missing or deleted; or durability and the one that it asks for
 --          code: ok, duplicate, missing, deleted, closed, mismatch, fenced (a = epoch), epoch-start, gap (a = expected,
 --          b = received), regression (a = last Stream-Seq), producers
 -- Invariants  XADD is the first write: it is what Redis refuses when memory is full, and what follows is then not done.
@@ -26,7 +27,7 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000) + shift
 local raw = redis.call('HMGET', KEYS[1], 'media', 'g', 'q', 'incarnation', 'count', 'bytes', 'time', 'closed', 'expires',
   'ttl', 'deleted', 'seq', 'floor', 'gone_count', 'gone_bytes', 'keep_age', 'keep_count', 'keep_bytes', 'durability')
-local appends = tonumber(ARGV[6])
+local appends = tonumber(ARGV[7])
 
 if not raw[1] then return {'', 'missing'} end
 if raw[11] == '1' then return {'', 'deleted'} end
@@ -34,6 +35,8 @@ local expires = tonumber(raw[9])
 if expires > 0 and expires <= now then
   return {'', redis.call('EXISTS', KEYS[5]) == 1 and 'deleted' or 'missing'}
 end
+local durability = raw[19] == '' and 'written' or raw[19]
+if durability ~= ARGV[6] then return {'', 'durability', durability} end
 
 local media, closed = raw[1], raw[8] == '1'
 local generation, sequence = tonumber(raw[2]), tonumber(raw[3])
@@ -129,7 +132,7 @@ end
 
 local function closed_flag() return closed and 1 or 0 end
 
-local cursor = 7
+local cursor = 8
 for _ = 1, appends do
   local events, close, append_media = tonumber(ARGV[cursor]), ARGV[cursor + 1] == '1', ARGV[cursor + 2]
   local id, epoch, seq = ARGV[cursor + 3], tonumber(ARGV[cursor + 4]), tonumber(ARGV[cursor + 5])
@@ -143,12 +146,12 @@ for _ = 1, appends do
   elseif producer and epoch == producer.epoch and seq <= producer.seq then
     local at = producer.offsets[#producer.offsets - (producer.seq - seq)]
     result = {'duplicate', at or '', closed_flag(), plain(producer.epoch), plain(producer.seq)}
-    touch = touch or wants_touch or raw[19] ~= ''
+    touch = touch or wants_touch
   elseif closed and not (close and events == 0 and id == '') then
     result = {'closed', tail(), 1}
   elseif closed then
     result = {'ok', tail(), 1}
-    touch = touch or wants_touch or raw[19] ~= ''
+    touch = touch or wants_touch
   elseif events > 0 and append_media ~= media then
     result = {'mismatch', tail(), 0}
   elseif producer and epoch > producer.epoch and seq ~= 0 then
@@ -178,7 +181,7 @@ end
 
 if not changed then
   if touch then redis.call('HSET', KEYS[1], 'touched', plain(now)) end
-  return {media, results, raw[19]}
+  return {media, results}
 end
 
 local ttl = tonumber(raw[10])
@@ -201,4 +204,4 @@ end
 local fits = push_bytes <= push_limit
 redis.call('PUBLISH', channel, before .. ' ' .. tail() .. ' ' .. (closed and 'closed' or 'open') .. ' ' .. plain(time) .. ' '
   .. (fits and pushed or -1) .. '\n' .. (fits and (table.concat(push_heads, '\n') .. '\n' .. table.concat(push_blobs)) or ''))
-return {media, results, raw[19]}
+return {media, results}

@@ -7,7 +7,7 @@
 --       9 closed? (0/1)  10 keep_age in ms  11 keep_count  12 keep_bytes  13 durability ('' = the site's)
 --      14 chain: JSON of what a fork inherits ('' = no fork)  15 source  16 fork offset as asked ('' = the tail)  17 sub-offset
 --      18 pin: the fork's mark in its source  19 least generation  20 the pin's age limit: ms since 1970, '0' = none
---      21 was the content type given? (0/1)  22 number of events, then for each: data · type · request id · traceparent · crc32
+--      21 was the content type given? (0/1)  22 was the retention? (0/1)  23 number of events, then for each: data · type · request id · traceparent · crc32
 -- Returns  {code, state}: created, exists, conflict (a word says what differs), deleted (the name is blocked), stale (the pin is too old)
 -- Invariants  the first write (HSET) is one that Redis refuses when memory is full, so nothing is ever half created.
 --@include incarnation
@@ -31,7 +31,7 @@ if old[1] then
     elseif ARGV[6] ~= old[19] then differs = 'TTL'
     elseif ARGV[7] ~= old[18] then differs = 'expiry'
     elseif ARGV[9] ~= old[6] then differs = 'closure'
-    elseif ARGV[10] ~= old[7] or ARGV[11] ~= old[8] or ARGV[12] ~= old[9] then differs = 'retention'
+    elseif ARGV[22] == '1' and (ARGV[10] ~= old[7] or ARGV[11] ~= old[8] or ARGV[12] ~= old[9]) then differs = 'retention'
     elseif ARGV[13] ~= old[10] then differs = 'durability' end
     local found = {old[16], offset_text(tonumber(old[14]), tonumber(old[15])), old[6], old[17]}
     if differs then return {'conflict', found, differs} end
@@ -42,14 +42,14 @@ if ARGV[20] ~= '0' and now > tonumber(ARGV[20]) then return {'stale'} end
 
 local generation = math.max(now, (tonumber(redis.call('GET', KEYS[4])) or 0) + 1, tonumber(ARGV[19]))
 local base = plain(generation) .. '-0'
--- What a fork inherits is decided by the caller, what it asked for is kept to compare with: both travel in ARGV 6 to 8 and 23, 24.
+-- What a fork inherits is decided by the caller, what it asked for is kept to compare with: both travel in ARGV 6 to 8 and 24 to 26.
 local asked = {ARGV[6], ARGV[7]}
 local ttl, expiry, expiry_text = ARGV[6], ARGV[7], ARGV[8]
-local events = tonumber(ARGV[22])
-local first = 23
+local events = tonumber(ARGV[23])
+local first = 24
 if ARGV[14] ~= '' then
-  ttl, expiry, expiry_text = ARGV[23], ARGV[24], ARGV[25]
-  first = 26
+  ttl, expiry, expiry_text = ARGV[24], ARGV[25], ARGV[26]
+  first = 27
 end
 local expires = tonumber(expiry)
 if tonumber(ttl) >= 0 then expires = now + tonumber(ttl) * 1000 end

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from streaming.api.health import READ_WITHIN_S
+from streaming.api.health import READ_WITHIN_S, judge_writes
 from tests.support.deadlines import bound, eventually
 from tests.support.redis_server import RedisServer
 from tests.support.site import Site
@@ -80,9 +80,10 @@ def test_full_store_is_507_and_reading_goes_on(own_site: Site, redis: RedisServe
                 assert (refused.status_code, refused.json()["type"]) == (507, "/problems/store-full")
                 assert "Retry-After" in refused.headers
             assert own_site.get("/v1/stream/a").content == before
-            assert own_site.is_ready()
+            assert _verbose(own_site) == (200, "refused", "its memory is full")
         finally:
             client.config_set("maxmemory", "0")
+    assert _verbose(own_site) == (200, "accepted", None)
     assert own_site.request("HEAD", "/v1/stream/b").status_code == 404
     assert own_site.request("POST", "/v1/stream/a", headers=JSON, content=b"[2,3]").status_code == 204
 
@@ -97,6 +98,41 @@ def test_store_that_refuses_writes_is_503_and_stays_ready(own_site: Site, redis:
             assert (refused.status_code, refused.json()["type"]) == (503, "/problems/store-readonly")
             assert "Retry-After" in refused.headers
             assert own_site.get("/v1/stream/a").content == before
-            assert own_site.is_ready()
+            assert _verbose(own_site) == (200, "refused", "it has 0 of the replicas that it wants, 1")
         finally:
             client.config_set("min-replicas-to-write", "0")
+    assert _verbose(own_site) == (200, "accepted", None)
+
+
+FAILED_SNAPSHOT = {"rdb_last_bgsave_status": "err"}
+SAVES = {"save": "3600 1", "stop-writes-on-bgsave-error": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("info", "config", "writes"),
+    [
+        ({}, {}, "accepted"),
+        ({"aof_last_write_status": "err"}, SAVES, "refused"),
+        (FAILED_SNAPSHOT, SAVES, "refused"),
+        (FAILED_SNAPSHOT, SAVES | {"stop-writes-on-bgsave-error": "no"}, "accepted"),
+        (FAILED_SNAPSHOT, SAVES | {"save": ""}, "accepted"),
+        (FAILED_SNAPSHOT, {}, "unknown"),
+        ({"used_memory": "100", "maxmemory": "100"}, SAVES, "accepted"),
+        ({"used_memory": "101", "maxmemory": "100"}, SAVES, "refused"),
+        ({"used_memory": "101", "maxmemory": "100", "mem_not_counted_for_evict": "1"}, SAVES, "accepted"),
+        ({"used_memory": "100", "maxmemory": "0"}, SAVES, "accepted"),
+        ({"min_slaves_good_slaves": "1"}, {"min-replicas-to-write": "1"}, "accepted"),
+        ({"min_slaves_good_slaves": "1"}, {"min-replicas-to-write": "2"}, "refused"),
+        ({"min_slaves_good_slaves": "1"}, {}, "unknown"),
+        ({"min_slaves_good_slaves": "0"}, {}, "refused"),
+    ],
+)
+def test_writes_are_judged_as_redis_judges_them(info: dict[str, str], config: dict[str, str], writes: str) -> None:
+    """Where CONFIG is forbidden, what it would decide is not said to be well."""
+    assert judge_writes(info, config)[0] == writes
+
+
+def _verbose(site: Site) -> tuple[int, str, str | None]:
+    """Status, writes and reason of a readiness that people read."""
+    answer = site.get("/readyz?verbose")
+    return answer.status_code, answer.json()["writes"], answer.json().get("reason")

@@ -11,12 +11,13 @@ import redis
 
 from streaming.events import NewEvent
 from streaming.keys import StreamKeys, bucket_of
+from streaming.log.forks import create_fork
 from streaming.log.listing import list_names, list_streams, states_of
 from streaming.log.log import Log
-from streaming.log.outcome import AppendRequest, CreateRequest
+from streaming.log.outcome import AppendRequest, CreateRequest, ForkRequest
 from streaming.log.sweeper import Sweeper
 from streaming.offsets import parse_offset
-from streaming.retention import Retention
+from streaming.retention import KEEP_ALL, Retention
 from tests.streaming.log.scene import append, create, raw, read_all, refusal, shift_redis_time, texts
 from tests.support.deadlines import bound
 
@@ -45,6 +46,24 @@ async def test_create_again_as_it_is_confirms(log: Log, name: str) -> None:
     assert (first.is_new, again.is_new, again.tail_offset) == (True, False, tail)
     without_type = await log.create(name, CreateRequest(ttl_s=60, retention=Retention(60, 5, 1000)))
     assert (without_type.is_new, without_type.content_type) == (False, "text/plain")
+    assert not (await log.create(name, CreateRequest(ttl_s=60))).is_new
+
+
+async def test_create_again_under_another_default_retention_confirms(one_log: Log, name: str) -> None:
+    """The operator's setting is no claim of the caller's; what the stream was made with stays."""
+    one_log.retention = Retention(max_events=5)
+    assert (await one_log.create(name, CreateRequest("text/plain"))).is_new
+    await one_log.create(f"{name}/all", CreateRequest("text/plain", retention=KEEP_ALL))
+    one_log.retention = Retention(max_events=7)
+    assert not (await one_log.create(name, CreateRequest("text/plain"))).is_new
+    assert (await one_log.state(name)).retention == Retention(max_events=5)
+    assert (await one_log.state(f"{name}/all")).retention == KEEP_ALL
+    await create_fork(one_log, f"{name}/fork", CreateRequest(), ForkRequest(name))
+    one_log.retention = Retention(max_events=9)
+    assert not (await create_fork(one_log, f"{name}/fork", CreateRequest(), ForkRequest(name))).is_new
+    assert (await one_log.state(f"{name}/fork")).retention == Retention(max_events=7)
+    other = CreateRequest("text/plain", retention=Retention(max_events=7))
+    assert (await refusal(one_log.create(name, other))).slug == "stream-exists"
 
 
 @pytest.mark.parametrize(

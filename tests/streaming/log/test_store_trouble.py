@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from streaming.durability import Durability
+from streaming.durability import WRITTEN, Durability
 from streaming.keys import StreamKeys
 from streaming.log.log import Log
 from streaming.log.outcome import CreateRequest
@@ -239,6 +239,60 @@ async def test_replicated_needs_its_replica_to_have_it() -> None:
             log.append_timeout_s = bound(2.0)
             confirmed = await append(log, "s", b"w", durability="replicated:1", producer=("p", 0, 0))
             assert (confirmed.is_duplicate, str(confirmed.durability)) == (True, "replicated:1")
+
+
+async def test_stream_that_asks_for_more_holds_up_no_other() -> None:
+    """While its replica is stalled its appends wait by themselves, also when this process meets it for the first time."""
+    with RedisServer("valkey-9.1", NOW, port=0) as primary, RedisServer("valkey-9.1", port=0) as replica:
+        with replica.client() as client:
+            client.replicaof("127.0.0.1", primary.port)
+        async with open_log(primary.url) as log:
+            await _until_online(log)
+            await create(log, "safe", durability=Durability(replicas=1))
+            await create(log, "fast")
+            await create(log, "plain", durability=WRITTEN)
+        replica.stop()
+        async with open_log(primary.url, timeout_s=1.5) as log:
+            for _ in range(2):
+                waiting = asyncio.create_task(refusal(append(log, "safe", b"x")))
+                for name in ("fast", "plain"):
+                    assert str((await append(log, name, b"y")).durability) == "written"
+                await asyncio.sleep(0.05)
+                for name in ("fast", "plain"):
+                    await append(log, name, b"z")
+                assert not waiting.done()
+                assert (await waiting).slug == "unconfirmed"
+        replica.cont()
+
+
+async def test_durability_of_a_stream_made_anew_is_found_out() -> None:
+    """What was remembered of the old one holds neither its appends up nor promises less."""
+    with RedisServer("redis-7.0", ("--appendfsync", "always")) as server:
+        async with open_log(server.url) as log:
+            for durability, said in ((Durability(is_fsynced=True), "fsynced"), (WRITTEN, "written"), (None, "written")):
+                await create(log, "s", durability=durability)
+                for _ in range(2):
+                    assert str((await append(log, "s", b"x")).durability) == said
+                await log.delete("s")
+
+
+async def test_every_append_that_is_not_replicated_in_time_is_told_so() -> None:
+    """However long it had waited before its group left: none runs into its deadline, after which nothing is known."""
+    with RedisServer("valkey-9.1", NOW, port=0) as primary, RedisServer("valkey-9.1", port=0) as replica:
+        with replica.client() as client:
+            client.replicaof("127.0.0.1", primary.port)
+        async with open_log(primary.url, Durability(replicas=1), timeout_s=bound(5.0)) as log:
+            await _until_online(log)
+            await create(log, "s")
+            await append(log, "s", b"first")
+            replica.stop()
+            log.append_timeout_s = 1.0
+            tasks = []
+            for number in range(40):
+                tasks.append(asyncio.create_task(refusal(append(log, "s", b"%d" % number))))
+                await asyncio.sleep(0.05)
+            assert {(await task).slug for task in tasks} == {"unconfirmed"}
+            replica.cont()
 
 
 async def test_duplicate_in_a_stream_that_asks_for_more_waits_too() -> None:
