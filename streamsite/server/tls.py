@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 if TYPE_CHECKING:
     from twisted.internet.ssl import CertificateOptions
@@ -66,10 +66,12 @@ class Pair:
         """What makes the TLS half of a connection: TLS 1.2 or 1.3, without compression and renegotiation."""
         from twisted.internet import ssl  # not at the head: `serve` checks the files before it knows its loop
 
-        first, *others = map(crypto.X509.from_cryptography, self.chain)
+        first: Any
+        others: list[Any]
+        first, *others = self.chain  # pyOpenSSL takes them as they are, and warns of its own kind
         ciphers: Any = ssl.AcceptableCiphers
         options = ssl.CertificateOptions(
-            privateKey=crypto.PKey.from_cryptography_key(self.key),
+            privateKey=self.key,
             certificate=first,
             extraCertChain=others,
             raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
@@ -107,7 +109,7 @@ def read_pair(certificate: Path, key: Path) -> Pair:
     pair = Pair(chain, private)
     try:
         pair.to_options().getContext()
-    except (ValueError, TypeError, SSL.Error, crypto.Error) as error:
+    except (ValueError, TypeError, SSL.Error) as error:
         raise TlsError("tls_cert", f"is not taken by OpenSSL: {error}") from error
     return pair
 

@@ -53,12 +53,12 @@ class Transport(tcp.Server):
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
-                self.abortConnection()  # Twisted finds out when it reads, but it may not be reading
+                self.abortConnection()  # type: ignore[no-untyped-call]  # Twisted finds out when it reads, but it may not be reading
                 return
             if sent == len(data):
                 return
             data = data[sent:]
-        super().write(data)
+        super().write(data)  # type: ignore[no-untyped-call]
 
     def _on_readable(self) -> None:
         why: Any

@@ -125,6 +125,14 @@ async def _state_now(scope: Scope, receive: Receive, send: Send) -> None:
     await _answer(send, json.dumps({**_state, "rss": _rss_bytes()}).encode())
 
 
+async def _greet(scope: Scope, receive: Receive, send: Send) -> None:
+    """A WebSocket that says hello."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": "hello"})
+    await send({"type": "websocket.close"})
+
+
 _PATHS = {
     "/scope": _scope,
     "/count": _count,
@@ -144,8 +152,11 @@ _PATHS = {
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """What a path says above; any other path is `hello`."""
+    if scope["type"] == "websocket":
+        await _greet(scope, receive, send)
+        return
     if scope["type"] != "http":
-        raise ValueError("only HTTP is spoken here")
+        raise ValueError("no lifespan here")
     _state["begun"] += 1
     _state["running"] += 1
     try:
