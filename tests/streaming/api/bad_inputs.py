@@ -335,7 +335,7 @@ BAD_INPUTS: Mapping[str, Sequence[BadInput]] = {
             "`Stream-Event-Type` with a control character",
             b"1",
             {**JSON, "Stream-Event-Type": "a\x1bb"},
-            problem="bad-event-type",
+            problem="bad-request",  # the server's gate: no application sees the field
         ),
         _append(
             "`Stream-Event-Type` of more than 128 bytes",
