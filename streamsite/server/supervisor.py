@@ -27,6 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .notify import Notifier
+
 __all__ = ["ALIVE", "PLAN_VARIABLE", "READY", "Plan", "Supervisor", "main"]
 
 PLAN_VARIABLE = "STREAMSITE_SUPERVISOR_PLAN"
@@ -121,9 +123,9 @@ class Supervisor:
         self._has_announced = False
         self._restarts: dict[str, int] = {}
         self._stalled = 0
+        self._notifier = Notifier()
         self._poll = select.poll()
         self._wakeup, self._wakeup_write = socket.socketpair()
-        self._was_interrupted = False
 
     def run(self) -> int:
         """Start the workers, look after them, and return the exit code."""
@@ -136,6 +138,7 @@ class Supervisor:
             self._read_heartbeats()
             self._reap()
             self._check_times()
+            self._notifier.alive(self._now())
         return self._exit_code
 
     # Starting
@@ -219,6 +222,7 @@ class Supervisor:
             self._has_announced = True
             sys.stdout.write("\n".join(self._plan.announcement) + "\n")
             sys.stdout.flush()
+            self._notifier.ready()
         if worker is self._replacement:
             self._replacement = None
             old = self._to_replace.pop(0)
@@ -253,6 +257,7 @@ class Supervisor:
             # What it was to replace goes on; whoever sent SIGHUP finds the reason in the log.
             self._replacement = None
             self._to_replace.clear()
+            self._notifier.ready()
             return
         if self._is_stopping:
             return
@@ -290,6 +295,7 @@ class Supervisor:
     def _begin_replacing(self) -> None:
         _log("info", "workers.replacing", workers=len(self._workers))
         if self._replacement is None:
+            self._notifier.reloading()
             self._to_replace = [worker for worker in self._workers if not worker.is_leaving]
             self._replace_next()
 
@@ -298,6 +304,7 @@ class Supervisor:
             self._replacement = self._start_worker()
         else:
             _log("info", "workers.replaced")
+            self._notifier.ready()
 
     def _stop(self, number: int) -> None:
         if self._is_stopping:
@@ -306,6 +313,7 @@ class Supervisor:
                 worker.kill_mono = min(worker.kill_mono, self._now() + HURRIED_S)
             return
         self._is_stopping = True
+        self._notifier.stopping()
         self._restart_at.clear()
         self._to_replace.clear()
         for descriptor in self._plan.listen_fds:
