@@ -71,7 +71,8 @@ $(NODE_MODULES): $(CONFORMANCE)/package-lock.json
 	npm ci --prefix $(CONFORMANCE) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# What pip has no wheel of. Installed when that needs no question, else the line to type is the answer.
+# What pip has no wheel of: a browser, Debian's Redis, a compiler for the libraries that tests preload. Installed when that needs no
+# question, else the line to type is the answer.
 packages:
 	@missing=; \
 	command -v chromium > /dev/null || missing="$$missing chromium"; \
