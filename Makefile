@@ -84,13 +84,14 @@ $(BENCH_MODULES): bench/package-lock.json
 	npm ci --prefix bench --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# What pip has no wheel of. Installed when that needs no question, else the line to type is the answer.
+# What pip has no wheel of: a browser, Debian's Redis, a compiler for the libraries that tests preload, a proxy and clients that
+# others wrote. Installed when that needs no question, without starting anything, else the line to type is the answer.
 define INSTALL_MISSING
 	[ -n "$$missing" ] || exit 0; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	if command -v apt-get > /dev/null && $$as_root true 2> /dev/null; then \
 		$$as_root apt-get update --quiet=2 && \
-		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends $$missing; \
+		$$as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends $$missing; \
 	else \
 		echo "this needs$$missing; type: sudo apt-get install --no-install-recommends$$missing"; exit 1; \
 	fi
@@ -101,6 +102,9 @@ packages:
 	command -v chromium > /dev/null || missing="$$missing chromium"; \
 	command -v redis-server > /dev/null || missing="$$missing redis-server"; \
 	command -v cc > /dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v nginx > /dev/null || missing="$$missing nginx-light"; \
+	command -v h2load > /dev/null || missing="$$missing nghttp2-client"; \
+	command -v slowhttptest > /dev/null || missing="$$missing slowhttptest"; \
 	$(INSTALL_MISSING)
 
 bench-packages:

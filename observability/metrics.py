@@ -231,6 +231,11 @@ feeds = _declare(Gauge, "stream_feeds", "Streams that this process follows.")
 readers = Family(
     _declare(Gauge, "stream_readers", "Live readers connected now, by wire format.", "format"), _LIVE_FORMATS
 )
+readers_degraded = _declare(
+    Gauge,
+    "stream_readers_degraded",
+    "Live readers that get heartbeats alone, because Redis is away; what comes meanwhile they get when it is back.",
+)
 readers_ended = Family(
     _declare(Counter, "stream_readers_ended_total", "Live readers that ended, by reason.", "reason"), _ENDS
 )

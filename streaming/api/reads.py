@@ -78,6 +78,7 @@ def _catch_up(request: HttpRequest, page: Page, *, is_private: bool) -> HttpResp
     if not is_private and _is_known(request, etag):
         response = HttpResponse(status=304)
         response["ETag"] = etag
+        response["Cache-Control"] = SHARED_CACHE  # as the 200 would have it (RFC 9110, 15.4.5)
         page_headers(response, page)
         return response
     return _body_response(page, etag, is_private=is_private)

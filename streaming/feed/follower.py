@@ -61,6 +61,7 @@ class Follower:
         self._heard_mono = 0.0
         self._pinged_mono = 0.0
         self._checked_mono = 0.0
+        self._check: asyncio.Task[None] | None = None
         self._touched_mono: dict[str, float] = {}
         self._idle_since_mono: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,9 +127,13 @@ class Follower:
         """End the tasks and the connection."""
         self._spread_s = 0.0
         self.drain()
-        for task in (*self._tasks, *self._fills.values()):
+        tasks = [*self._tasks, *self._fills.values()]
+        if self._check is not None:
+            tasks.append(self._check)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._fills.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        metrics.readers_degraded.set(0)
         if self._connection is not None:
             await self._connection.close()
 
@@ -281,6 +286,8 @@ class Follower:
                 logger.exception("follower.tick_failed")
 
     async def _tick_once(self, now: float) -> None:
+        is_up = self._log.store.is_up
+        metrics.readers_degraded.set(0 if is_up else sum(feed.readers for feed in self._feeds.values()))
         connection = self._connection
         if connection is not None and now - self._heard_mono > SILENCE_S:
             self._log.store.note_failure(TimeoutError("the subscription is silent"))
@@ -290,9 +297,10 @@ class Follower:
             await self._ping(connection)
         await self._drop_idle(now)
         self._touch(now)
-        if now - self._checked_mono >= self._head_check_s:
+        if now - self._checked_mono >= self._head_check_s and (self._check is None or self._check.done()):
             self._checked_mono = now
-            await self._check_heads()
+            # Beside the ticks: it may take as long as a read may, and a silent connection is to be noticed meanwhile.
+            self._check = own_task(self._check_heads(), "follower-heads")
 
     @staticmethod
     async def _ping(connection: Connection) -> None:

@@ -85,10 +85,11 @@ class FeedReader:
 
         Cancellation: nothing is left behind, if the iterator is closed (`aclosing`).
         """
+        self._spoke_mono = time.monotonic()
         while True:
             try:
                 async with (
-                    self._follower.follow(self._name, min(self._heartbeat_s, self._left_s())) as feed,
+                    self._follower.follow(self._name, min(self._silent_s(), self._left_s())) as feed,
                     aclosing(self._from_feed(feed)) as runs,
                 ):
                     async for run in runs:
@@ -100,8 +101,9 @@ class FeedReader:
             except RequestError as error:
                 self._end(error)
                 return
-            yield None
-            await asyncio.sleep(RETRY_S)
+            if self._is_silent():
+                yield None
+            await asyncio.sleep(min(RETRY_S, self._silent_s()))
 
     async def _from_feed(self, feed: Feed) -> AsyncGenerator[Run | None, None]:
         while not self._is_over():
@@ -110,7 +112,18 @@ class FeedReader:
                 self._end(RequestError(410, "stream-gone", f"the stream {self._name!r} was deleted or has expired"))
                 return
             index = feed.window.index_after(self.position)
-            run = self._from_window(feed, index) if index is not None else await self._from_log()
+            if index is not None:
+                run: Run | None = self._from_window(feed, index)
+            else:
+                reading = asyncio.create_task(self._from_log(), name="reader-page")
+                try:
+                    # Redis may take as long as a read may; the heartbeats don't wait for it.
+                    while not (await asyncio.wait([reading], timeout=self._silent_s()))[0]:
+                        if self._is_silent():
+                            yield None
+                    run = reading.result()
+                finally:
+                    reading.cancel()
             if run is None:
                 return
             self.position = run.next_offset
@@ -121,12 +134,11 @@ class FeedReader:
                     self.reason = EndReason.CLOSED
                     return
                 continue
-            silent_s = self._spoke_mono + self._heartbeat_s - time.monotonic()
+            silent_s = self._silent_s()
             if index is None:  # the feed has to come along first, or Redis has to come back
                 silent_s = min(silent_s, BEHIND_S)
-            await feed.wait(version, max(0.001, min(silent_s, self._left_s())))
-            if time.monotonic() - self._spoke_mono >= self._heartbeat_s:
-                self._spoke_mono = time.monotonic()
+            await feed.wait(version, min(silent_s, self._left_s()))
+            if self._is_silent():
                 yield None
 
     def _from_window(self, feed: Feed, index: int) -> Run:
@@ -152,6 +164,17 @@ class FeedReader:
     def end_failed(self) -> None:
         """Note that delivery broke by a fault of ours."""
         self.reason = EndReason.ERROR
+
+    def _is_silent(self) -> bool:
+        """Whether a heartbeat is due; asking counts as sending it."""
+        if time.monotonic() - self._spoke_mono < self._heartbeat_s:
+            return False
+        self._spoke_mono = time.monotonic()
+        return True
+
+    def _silent_s(self) -> float:
+        """How long it may be silent yet."""
+        return max(0.001, self._spoke_mono + self._heartbeat_s - time.monotonic())
 
     def _left_s(self) -> float:
         return max(0.001, min(self._ends_mono, self._follower.leave_mono(self._drain_share)) - time.monotonic())

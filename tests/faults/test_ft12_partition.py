@@ -31,6 +31,7 @@ def test_partition_keeps_readers_and_fills_the_gap_once(tmp_path: Path, seed: in
         load.wait_for_delivery(within_s=2)
         proxy.stall("both")
         eventually(lambda: site.metrics().total("stream_redis_up") == 0, 3, "the partition is noticed")
+        eventually(lambda: site.metrics().total("stream_readers_degraded") > 0, 1, "its readers are marked")
         eventually(lambda: site.logged("follower.lost"), 4, "the subscription is given up")
         proxy.heal()
         load.wait_for_delivery(within_s=2)
@@ -43,3 +44,4 @@ def test_partition_keeps_readers_and_fills_the_gap_once(tmp_path: Path, seed: in
         assert metrics.total("stream_follower_gaps_total") >= 1
         assert metrics.total("stream_follower_gap_events_total") >= 1
         assert metrics.total("stream_redis_up") == 1
+        assert metrics.total("stream_readers_degraded") == 0

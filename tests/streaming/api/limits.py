@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from streaming import durability
+from streaming import durability, store
 from streaming.api import health, listing, requests
 from streaming.conf import StreamingSettings
-from streaming.log import appender, forks, group_commit
+from streaming.log import appender, forks, group_commit, scripts
 from streaming.names import MAX_NAME_BYTES
 from streaming.wire import content, event_type, json_mode
 
@@ -57,6 +58,13 @@ def _fixed(what: str, value: float, unit: str, answer: str) -> Limit:
     return Limit(what, value, unit, "", answer)
 
 
+def _in_script(script: scripts.Script, pattern: str) -> int:
+    """A number that stands in a script."""
+    found = re.findall(pattern, script.text.decode())
+    assert len(found) == 1, pattern
+    return int(found[0])
+
+
 LIMITS: Mapping[str, Sequence[Limit]] = {
     "Requests": (
         _setting("request body", "max_body_bytes", "bytes", _problem(413, "too-large", "; the connection ends")),
@@ -83,10 +91,22 @@ LIMITS: Mapping[str, Sequence[Limit]] = {
         _fixed(
             "producers that a stream remembers", group_commit.MAX_PRODUCERS, "", _problem(409, "too-many-producers")
         ),
+        _fixed(
+            "appends of a producer whose offsets are remembered",
+            _in_script(scripts.APPEND, r"PRODUCER_MEMORY = (\d+)"),
+            "",
+            "a duplicate of an older one is answered without its offset",
+        ),
         _fixed("forks upon forks", forks.MAX_SEGMENTS, "", _problem(400, "fork-too-deep")),
     ),
     "Reading": (
         _setting("data of one page; one event is always given", "page_bytes", "bytes", "more comes on the next page"),
+        _fixed(
+            "events of one page, about",
+            _in_script(scripts.READ, r"#entries >= (\d+)"),
+            "",
+            "more comes on the next page",
+        ),
         _setting("`tail=`", "max_tail", "", "taken as the limit"),
         _fixed("`limit=` of a list", listing.MAX_LIMIT, "", "taken as the limit"),
         _fixed("`limit=` that is not given", listing.DEFAULT_LIMIT, "", "more comes on the next page"),
@@ -118,6 +138,13 @@ LIMITS: Mapping[str, Sequence[Limit]] = {
             "data of appends that wait for Redis", group_commit.MAX_QUEUED_BYTES, "bytes", _problem(503, "overloaded")
         ),
         _fixed("data of appends that are written together", group_commit.MAX_GROUP_BYTES, "bytes", "the rest follows"),
+        _fixed(
+            "data that travel with a push to the processes; larger ones are read from Redis",
+            group_commit.MAX_PUSH_BYTES,
+            "bytes",
+            "only their offset travels",
+        ),
+        _fixed("connections for reading, to each Redis of a Cluster", store.MAX_CONNECTIONS, "", "the rest wait"),
     ),
 }
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -122,6 +123,24 @@ def test_refusal_says_something_in_one_line(site: Site, prepared: Prepared, row:
     assert 10 < len(detail) < 400
     assert "\n" not in detail
     assert not re.search(r"Traceback|Error\(|object at 0x|None", detail)
+
+
+ODD_NAMES = ("{a}", "{", "}{a", "a:b", "*", "[a-z]", "%3Fa", "%C3%A9", "e%CC%81", "%D7%A9", "%F0%9F%92%A1")
+"""Braces, colons and wildcards mean something to Redis; é is one character and two; right to left; beyond 16 bits."""
+
+
+def test_odd_names_are_streams_of_their_own(site: Site) -> None:
+    """What means something to Redis means nothing in a name, and nothing is normalised: é and é are two streams."""
+    targets = [f"/v1/stream/odd/{name}" for name in ODD_NAMES]
+    for target in targets:
+        answer = ask(site.address, "PUT", target, [("Content-Type", b"text/plain")], target.encode())
+        assert answer.status == 201, answer.body
+    for target in targets:
+        assert ask(site.address, "GET", target, [], None).body == target.encode()
+    listed = [stream["name"] for stream in site.get("/v1/streams?prefix=odd/").json()["streams"]]
+    assert sorted(listed) == sorted(f"odd/{unquote(name)}" for name in ODD_NAMES)
+    assert site.request("DELETE", "/v1/streams", params={"prefix": "odd/*"}).json() == {"deleted": 1}
+    assert site.request("DELETE", "/v1/streams", params={"prefix": "odd/"}).json() == {"deleted": len(ODD_NAMES) - 1}
 
 
 def test_table_is_the_documented_one() -> None:

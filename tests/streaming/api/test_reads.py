@@ -133,6 +133,7 @@ def test_page_that_the_address_names_may_be_cached_and_revalidated(site: Site, m
     tag = answer.headers["ETag"]
     again = site.get(path, headers={"If-None-Match": tag})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    assert again.headers["Cache-Control"] == answer.headers["Cache-Control"]
     assert again.headers["Vary"].startswith("Accept")
     append(path, b"", Stream_Closed="true")
     assert site.get(path, headers={"If-None-Match": tag}).status_code == 200

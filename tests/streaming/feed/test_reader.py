@@ -14,8 +14,10 @@ from streaming.feed.follower import Follower
 from streaming.feed.reader import FeedReader
 from streaming.keys import StreamKeys
 from streaming.log.log import Log
-from tests.streaming.log.scene import MIB, append, create, raw, read_all, texts
+from tests.streaming.log.scene import MIB, append, create, open_log, raw, read_all, texts
 from tests.support.deadlines import bound
+from tests.support.redis_server import RedisServer
+from tests.support.tcpx import Tcpx
 
 
 @pytest.fixture
@@ -95,6 +97,28 @@ async def test_quiet_stream_gives_heartbeats_and_a_lifetime_ends(one_log: Log, f
         runs = [run async for run in reader.runs()]
     assert runs.count(None) == len(runs) >= 3
     assert reader.reason is EndReason.LIFETIME
+
+
+async def test_heartbeats_are_on_time_while_the_log_does_not_answer(
+    one_server: RedisServer, one_log: Log, follower: Follower, name: str
+) -> None:
+    """A page may take its whole deadline; and it is what comes next, when it comes."""
+    base = await create(one_log, name)
+    await append(one_log, name, b"1", b"2")
+    with Tcpx(("127.0.0.1", one_server.port or 0)) as proxy:
+        async with open_log(proxy.redis_url, timeout_s=bound(4.0)) as log:
+            await log.state(name)
+            proxy.stall("down")
+            reader = _reader(log, follower, name, base, heartbeat_s=0.2)
+            async with asyncio.timeout(bound(4.0)), aclosing(reader.runs()) as runs:
+                began = asyncio.get_running_loop().time()
+                for _ in range(3):
+                    assert await anext(runs) is None
+                assert asyncio.get_running_loop().time() - began < 0.6 + bound(0.1)
+                proxy.heal()
+                while (run := await anext(runs)) is None:
+                    pass
+                assert texts(list(run.events)) == ["1", "2"]
 
 
 async def test_draining_ends_every_reader(one_log: Log, follower: Follower, name: str) -> None:
