@@ -47,6 +47,10 @@ class _Knocking:
             self.count += 1
 
 
+def _wait_until_replaced(site: Site, times: int) -> None:
+    eventually(lambda: len(site.logged("workers.replaced")) == times, 20, "all workers are replaced")
+
+
 def test_replacing_workers_refuses_no_connection_and_loses_nothing(tmp_path: Path, seed: int, seconds: float) -> None:
     """Old and new workers accept from the same socket; readers of the old ones come back, once, by their offsets."""
     rounds = 10 if seconds > 10 else 2
@@ -56,7 +60,7 @@ def test_replacing_workers_refuses_no_connection_and_loses_nothing(tmp_path: Pat
         with _Knocking(site) as knocking:
             for number in range(1, rounds + 1):
                 os.kill(site.pid, signal.SIGHUP)
-                eventually(lambda n=number: len(site.logged("workers.replaced")) == n, 20, "all workers are replaced")
+                _wait_until_replaced(site, number)
                 load.wait_for_delivery(within_s=3)
         load.finish()
         assert load.check() == []
