@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -34,9 +35,10 @@ def _nginx(directory: Path, location: str, site_port: int) -> Iterator[str]:
     """Nginx in front of the site; gives its URL."""
     port = free_port()
     directory.mkdir()
+    user = "user root;" if os.geteuid() == 0 else ""  # its workers have to write into the test's directory
     (directory / "nginx.conf").write_text(
         f"""
-        daemon off; pid {directory}/pid; error_log {directory}/error.log; worker_processes 1;
+        {user} daemon off; pid {directory}/pid; error_log {directory}/error.log; worker_processes 1;
         events {{ worker_connections 64; }}
         http {{
             access_log off;
