@@ -144,6 +144,7 @@ class Http2Connection:
             self._calm(flood)
         except ProtocolError as error:
             _logger.info("connection.broken", extra={"client": self._client[0], "reason": str(error)[:200]})
+            self._frames.clear_outbound_data_buffer()  # with a GOAWAY of h2's own
             self._end(error.error_code)
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802, ARG002 - Twisted names it
@@ -443,6 +444,7 @@ class Http2Connection:
         """End a connection that floods us."""
         metrics.connections_flooding.labels(flood.kind).inc()
         _logger.warning("connection.flooded", extra={"kind": flood.kind, "client": self._client[0]})
+        self._frames.clear_outbound_data_buffer()
         self._end(ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _go_away(self, code: ErrorCodes | int, last_stream: int) -> None:
@@ -457,7 +459,6 @@ class Http2Connection:
         """Say why, and close once it is sent; the client is listened to for a moment, or it would lose the reason."""
         if self._is_over:
             return
-        self._frames.clear_outbound_data_buffer()  # h2 may have queued a GOAWAY of its own
         self._go_away(code, self._frames.highest_inbound_stream_id)
         self._is_over = True
         self._leave_all()

@@ -66,9 +66,8 @@ class Pair:
         """What makes the TLS half of a connection: TLS 1.2 or 1.3, without compression and renegotiation."""
         from twisted.internet import ssl  # not at the head: `serve` checks the files before it knows its loop
 
-        first: Any
-        others: list[Any]
-        first, *others = self.chain  # pyOpenSSL takes them as they are, and warns of its own kind
+        chain: Any = self.chain  # pyOpenSSL takes these, and warns of its own kind
+        first, *others = chain
         ciphers: Any = ssl.AcceptableCiphers
         options = ssl.CertificateOptions(
             privateKey=self.key,

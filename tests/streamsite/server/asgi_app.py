@@ -63,10 +63,10 @@ async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
 async def _stream(scope: Scope, receive: Receive, send: Send) -> None:
     """?n= parts of ?size= bytes; `sent` counts those that were taken."""
     query = parse_qs(scope["query_string"].decode())
-    part = b"x" * int(query["size"][0])
+    size = int(query["size"][0])
     await send({"type": "http.response.start", "status": 200, "headers": _TEXT})
     for _ in range(int(query["n"][0])):
-        await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"x" * size, "more_body": True})  # each of its own
         _state["sent"] += 1
     await send({"type": "http.response.body", "body": b""})
 
@@ -182,7 +182,7 @@ def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
         listeners=[listener],
         limits=Limits(**json.loads(options.limits)),
         tls=pair.to_options() if pair else None,
-        grace_s=5.0,
+        grace_s=15.0,
         on_ready=lambda: print(listener_port, flush=True),  # noqa: T201 - whoever started us reads it
     ).run()
 

@@ -18,6 +18,7 @@ from typing import Any, Self
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import httpx
 
 from tests.support.certificates import CertificateFiles
@@ -131,8 +132,9 @@ class Http2Client:
     """One connection: h2 where it helps, raw frames where h2 would not let us.
 
     Args:
-        settings: is sent as the first frame; by default h2's own.
         checks: whether h2 may refuse to send what is wrong.
+        receive_bytes: of the socket's buffer.
+        is_begun: whether the connection begins as it should.
     """
 
     def __init__(
@@ -150,6 +152,8 @@ class Http2Client:
         )
         self.authority = f"127.0.0.1:{port}"
         self.is_closed = False
+        self.opens_windows = True
+        self._buffer = b""
         self.events: list[Any] = []
         if is_begun:
             self.h2.initiate_connection()
@@ -202,13 +206,21 @@ class Http2Client:
         if not data:
             self.is_closed = True
             return False
-        for event in self.h2.receive_data(data):
-            self.events.append(event)
-            if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
-                with suppress(h2.exceptions.ProtocolError):
-                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id or 0)
+        self._buffer += data
+        while len(self._buffer) >= 9 and len(self._buffer) >= (end := 9 + int.from_bytes(self._buffer[:3])):
+            frame, self._buffer = self._buffer[:end], self._buffer[end:]
+            for event in self.h2.receive_data(frame):
+                self._note(event)
         self.flush()
         return True
+
+    def _note(self, event: Any) -> None:
+        self.events.append(event)
+        if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length and self.opens_windows:
+            with suppress(h2.exceptions.ProtocolError):
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id or 0)
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN  # streams may go on
 
     def until(self, kind: type[Any], number: int | None = None, within_s: float = 4.0) -> Any:
         """The first event of a kind, of a stream if its number is given.

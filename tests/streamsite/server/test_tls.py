@@ -232,9 +232,9 @@ def test_daphne_unread_answer_fills_the_memory(tmp_path: Path, files: Certificat
     assert grown_bytes > 64 * _MIB
 
 
-@pytest.mark.parametrize("how", ["goodbye", "fin", "reset"])
+@pytest.mark.parametrize("how", ["goodbye", "fin", "reset", "pipelined"])
 def test_leave_is_noticed_at_once(server: Running, files: CertificateFiles, how: str) -> None:
-    """With TLS' goodbye, without it, or by a reset."""
+    """With TLS' goodbye, without it, by a reset, or behind requests that are not read before their turn."""
     left = server.state()["left"]
     connection = tls_socket(server.port, files, "http/1.1")
     connection.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -243,6 +243,10 @@ def test_leave_is_noticed_at_once(server: Running, files: CertificateFiles, how:
         connection.settimeout(0.2)
         with suppress(OSError):
             connection.unwrap()
+    elif how == "pipelined":
+        connection.settimeout(0.5)
+        with suppress(OSError):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 4_000)
     elif how == "reset":
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
