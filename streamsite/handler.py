@@ -5,7 +5,10 @@ request, wraps most middleware into threads, and lets `listen_for_disconnect` ow
 request, resolver, views and responses, and replaces the way between them:
 
     receive ──▶ Intake (the only task that receives): body, then "the client is gone"
-    handle ──▶ lean middleware ──▶ resolve by the raw path ──▶ await the body ──▶ async view ──▶ send
+    handle ──▶ lean middleware ──▶ resolve by the raw path ──▶ async view ──▶ send
+
+A view that has `receives_body = True` begins when the header is there, and awaits `request.receive_body()` when it wants
+the body; any other finds its body there, as under Django's own handler.
 
 A request costs one task beside the server's own, and a thread only if its view used one.
 """
@@ -63,11 +66,24 @@ class LeanRequest(ASGIRequest):
         self.is_readable = True
         """False: the query was not UTF-8 and is left out; the request gets 400."""
 
-    def take_body(self, body: bytes) -> None:
-        """Let `request.body` and `request.read()` give the body that was received."""
+    async def receive_body(self) -> bytes:
+        """Wait for the body, which `request.body` and `request.read()` then give too.
+
+        Raises: RequestError: it is too long.
+        Cancellation: by the client that leaves before it is complete.
+        """
+        try:
+            body = await self.intake.body()
+        except BodyTooLarge as error:
+            # What follows on this connection is the rest of the body; HTTP/2 forbids the field, and needs it not.
+            is_first = self.scope.get("http_version", "1.1").startswith("1")
+            raise RequestError(
+                413, "too-large", str(error), headers={"Connection": "close"} if is_first else None
+            ) from error
         # Set as Django caches it: `body` would compare the length with DATA_UPLOAD_MAX_MEMORY_SIZE first.
         self._body = body
         self._stream = io.BytesIO(body)
+        return body
 
 
 class LeanHandler(ASGIHandler):
@@ -134,14 +150,11 @@ class LeanHandler(ASGIHandler):
         if not iscoroutinefunction(match.func):
             raise ImproperlyConfigured(f"{match._func_path} is served by the lean handler and must be async")
         try:
-            request.take_body(await request.intake.body())
-        except BodyTooLarge as error:
-            refusal = problem_response(RequestError(413, "too-large", str(error)))
-            if request.scope.get("http_version", "1.1").startswith("1"):  # forbidden in HTTP/2
-                refusal["Connection"] = "close"  # what follows on this connection is the rest of the body
-            return refusal
-        try:
+            if not getattr(match.func, "receives_body", False):
+                await request.receive_body()  # Django's contract: a view finds it there
             response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
+        except RequestError as error:
+            return problem_response(error)
         except Http404 as error:
             return problem_response(RequestError(404, "not-found", str(error) or "there is nothing at this path"))
         self.check_response(response, match.func)

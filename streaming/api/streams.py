@@ -49,6 +49,10 @@ async def stream(request: HttpRequest, name: str) -> HttpResponseBase:
     return finish(request, response, settings, METHODS)
 
 
+# The lean handler calls it before the body is there: what the header alone decides is answered without reading it.
+stream.receives_body = True  # type: ignore[attr-defined]
+
+
 @with_problems
 async def _answer(request: HttpRequest, settings: StreamingSettings, matched: str) -> HttpResponseBase:
     with counted_appends() if request.method == "POST" else nullcontext():
@@ -72,7 +76,7 @@ async def _handle(request: HttpRequest, settings: StreamingSettings, matched: st
 
 async def _create(request: HttpRequest, site: Runtime, name: str, prefix: str) -> HttpResponseBase:
     wanted = create_request(request, prefix)
-    body = _body(request, site)
+    body = await _body(request, site)
     if body:
         content_type = wanted.content_type
         if not content_type and wanted.fork:
@@ -103,7 +107,7 @@ def _location(request: HttpRequest) -> str:
 async def _append(request: HttpRequest, site: Runtime, name: str) -> HttpResponseBase:
     close, producer, stream_seq = is_closing(request), producer_of(request), stream_seq_of(request)
     durability = durability_of(request)
-    body = _body(request, site)
+    body = await _body(request, site)
     if not body:
         if not close:
             raise RequestError(
@@ -147,14 +151,17 @@ async def _describe(_request: HttpRequest, site: Runtime, name: str) -> HttpResp
     return response
 
 
-def _body(request: HttpRequest, site: Runtime) -> bytes:
-    """The request's body.
+async def _body(request: HttpRequest, site: Runtime) -> bytes:
+    """The request's body, for which the lean handler has not waited yet; under Django's own it is there.
 
     Raises: RequestError: too large, or compressed.
     """
     if (encoding := request.headers.get("Content-Encoding", "").strip().lower()) not in ("", "identity"):
         detail = f"a body in Content-Encoding {encoding[:64]!r} is not taken; send it as it is, without the field"
         raise RequestError(415, "encoded-body", detail)
+    if (receive := getattr(request, "receive_body", None)) is not None:
+        received: bytes = await receive()
+        return received
     limit = site.settings.max_body_bytes
     too_large = RequestError(413, "too-large", f"the body is larger than {limit} bytes; send it in several appends")
     length = request.META.get("CONTENT_LENGTH") or "0"

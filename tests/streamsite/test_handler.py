@@ -182,6 +182,21 @@ async def test_declared_length_over_limit_is_413_before_reading() -> None:
     assert got.headers["x-seen"] == "413"
 
 
+async def test_view_that_asks_for_it_begins_before_the_body() -> None:
+    """What the header decides costs no body; and the view can still have it."""
+    got = await Exchange("/v1/refuses", {"type": "http.request", "body": b"x", "more_body": True}, method="POST").run()
+    assert (got.status, got.received) == (403, 0)
+    parts: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"x", "more_body": True},
+        {"type": "http.request", "body": b"y"},
+    ]
+    got = await Exchange("/v1/refuses", *parts, method="POST", headers=[(b"x-receive", b"1")]).run()
+    assert (got.status, got.sent[1]["body"]) == (200, b"xy")
+    long = {"type": "http.request", "body": b"x" * 11, "more_body": True}
+    got = await Exchange("/v1/refuses", long, method="POST", headers=[(b"x-receive", b"1")]).run()
+    assert (got.status, got.headers["connection"]) == (413, "close")
+
+
 async def test_body_over_limit_is_413_while_it_arrives() -> None:
     """BI2: the piece that passes the limit is the last that is received."""
     got = await Exchange(

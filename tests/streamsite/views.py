@@ -68,6 +68,16 @@ async def threads(request: HttpRequest) -> HttpResponse:
     return HttpResponse(await sync_to_async(lambda: threading.current_thread().name)())
 
 
+async def refuses(request: HttpRequest) -> HttpResponse:
+    """Knows by the header that it does not want the body, unless it is told to receive it."""
+    if "X-Receive" not in request.headers:
+        return HttpResponse(status=403)
+    return HttpResponse(await request.receive_body())  # type: ignore[attr-defined]
+
+
+refuses.receives_body = True  # type: ignore[attr-defined]
+
+
 def sync(request: HttpRequest) -> HttpResponse:
     """Not for the lean handler."""
     return HttpResponse()
@@ -95,6 +105,7 @@ urlpatterns = [
     path("v1/breaks", breaks),
     path("v1/fails", fails),
     path("v1/threads", threads),
+    path("v1/refuses", refuses),
     path("v1/sync", sync),
     path("v1/sync-stream", sync_stream),
     path("v1/missing", missing),

@@ -26,6 +26,7 @@ from streamsite.config import PROJECT_DIR, ConfigError
 from streamsite.options import OPTIONS, add_options
 from streamsite.server.descriptors import descriptor_limit, raise_descriptor_limit
 from streamsite.server.supervisor import PLAN_VARIABLE, Plan
+from streamsite.server.versions import VersionError, check_versions
 
 if TYPE_CHECKING:
     from streaming.private_redis import PrivateRedis
@@ -71,6 +72,10 @@ class Command(BaseCommand):
         Raises: CommandError: it can't start; one line says why.
         """
         _check_options_arrived(options)
+        try:
+            check_versions()
+        except VersionError as error:
+            raise CommandError(str(error)) from error
         config: Config = settings.CONFIG
         tls = _read_tls(config)
         _check_migrations()
