@@ -40,7 +40,7 @@ class Step:
 
 def pages() -> list[Path]:
     """Every page that people read."""
-    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tests" / "faults" / "README.md"])
 
 
 def steps(page: Path) -> list[Step]:
