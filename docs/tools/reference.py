@@ -52,6 +52,8 @@ ADVICE: Mapping[str, str] = {
     "encoded-body": "Send the body without Content-Encoding.",
     "event-corrupt": "Go on from `offset`, which skips the event; then see [damaged data](../operations/damaged-data.md).",
     "forbidden": "Send forms from the site's own pages only, and ask its operator for what else you need.",
+    "expectation-failed": "Leave Expect out, or send 100-continue.",
+    "fields-too-large": "Send fewer or shorter header fields; cookies are most of them.",
     "fork-expired": "Make the fork again.",
     "fork-too-deep": "Fork a stream that stands on fewer others.",
     "internal": "Report it; the log of the site has the details under `request_id`.",
@@ -64,6 +66,7 @@ ADVICE: Mapping[str, str] = {
     "producer-epoch-start": "Begin the new epoch with Producer-Seq 0.",
     "producer-fenced": "Stop, for another one has taken over; or take over from it with a higher epoch.",
     "producer-gap": "Send what is missing first: Producer-Expected-Seq says where to begin.",
+    "request-timeout": "Send it again, faster; the limits are in [settings](settings.md).",
     "sequence-regression": "Send a Stream-Seq that is larger, compared byte by byte.",
     "source-changing": "Make the fork again.",
     "source-deleted": "Fork a stream that is still there.",
@@ -79,6 +82,7 @@ ADVICE: Mapping[str, str] = {
     "too-many-producers": "Use fewer producer ids for one stream.",
     "unconfirmed": "Repeat the append as a producer with the same sequence number: it is written, and repeating waits again.",
     "unsupported-media-type": "Send a media type such as `text/plain` or `application/json`.",
+    "uri-too-long": "Use a shorter address; parameters belong into the body where they are long.",
 }
 """What the one who gets a problem can do about it."""
 
@@ -167,9 +171,9 @@ def errors_page() -> str:
 
 def metrics_page() -> str:
     """docs/reference/metrics.md."""
-    from observability import metrics
+    from observability import metrics, workers  # noqa: F401 - declares some too
 
-    text = HEAD.format(source="`observability/metrics.py`")
+    text = HEAD.format(source="`observability/`")
     text += (
         "# Metrics\n\n"
         "In Prometheus' text format at `/metrics` in development, or on a listener of their own: `STREAMSITE_METRICS_BIND=127.0.0.1:9090`.\n"
@@ -219,6 +223,7 @@ COMMANDS: Sequence[tuple[str, str]] = (
     ("streaming", "publish"),
     ("streaming", "tail"),
     ("streaming", "streams"),
+    ("streamsite", "worker"),
 )
 PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings_page,

@@ -10,6 +10,7 @@ import pytest
 from streaming.server_facts import ServerFacts
 from streamsite.announcement import Embedded, announcement
 from streamsite.config import Config
+from tests.support.certificates import write_certificate
 
 FACTS = ServerFacts(
     run_id="a",
@@ -56,3 +57,14 @@ def test_metrics_are_announced_where_they_are() -> None:
     assert "http://127.0.0.1:1/metrics" in "\n".join(announcement(Config(env="development"), 1, FACTS, None))
     given = Config(env="production", metrics_bind="127.0.0.1:9090")
     assert "http://127.0.0.1:9090/metrics" in "\n".join(announcement(given, 1, FACTS, None))
+
+
+@pytest.mark.parametrize(("days", "words"), [(30, "the certificate ends on"), (-1, "AND HAS EXPIRED")])
+def test_certificate_is_announced_with_its_names_and_its_end(tmp_path: Path, days: int, words: str) -> None:
+    """The address is https, and a certificate that clients will refuse is seen before they do."""
+    files = write_certificate(tmp_path, days=days)
+    config = Config(tls_cert=files.certificate, tls_key=files.key)
+    text = "\n".join(announcement(config, 1, FACTS, None, config.read_tls()))
+    assert "streamsite serves at https://127.0.0.1:1/" in text
+    assert "tls      for localhost, 127.0.0.1; " in text
+    assert words in text

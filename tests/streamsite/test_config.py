@@ -156,3 +156,27 @@ def test_every_setting_says_what_it_means() -> None:
     """The descriptions are the reference page and the last words of every error."""
     for name, field in Config.model_fields.items():
         assert (field.description or "").endswith("."), variable_of(name)
+
+
+@pytest.mark.parametrize(("given", "missing"), [("TLS_CERT", "TLS_KEY"), ("TLS_KEY", "TLS_CERT")])
+def test_certificate_and_key_come_together(given: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One alone would serve in plain text what was meant to be secret."""
+    monkeypatch.setenv(f"STREAMSITE_{given}", "site.pem")
+    with pytest.raises(ConfigError, match=f"STREAMSITE_{missing} is not set"):
+        load(os.environ)
+    monkeypatch.setenv(f"STREAMSITE_{missing}", "other.pem")
+    config = load(os.environ)
+    assert config.scheme == "https"
+    assert config.tls_cert is not None
+    assert config.tls_cert.is_absolute()
+
+
+def test_certificate_that_can_not_be_read_is_named_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The line is enough to repair it; without the settings there is nothing to read."""
+    assert load(os.environ).read_tls() is None
+    monkeypatch.setenv("STREAMSITE_TLS_CERT", str(tmp_path / "none"))
+    monkeypatch.setenv("STREAMSITE_TLS_KEY", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match=f"STREAMSITE_TLS_CERT='{tmp_path}/none': can't be read: No such file"):
+        load(os.environ).read_tls()
