@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from docs.tools.reference import COMMANDS
-from observability import metrics
+from observability import metrics, workers  # noqa: F401 - declares some of the metrics
 from streaming.api.problems import TITLES
 from streamsite.config import Config, variable_of
 from tests.docs.pages import ROOT
