@@ -349,7 +349,7 @@ class Http2Connection:
             if stream.is_full:
                 if window <= 0:
                     continue  # until the client opens it
-                if stream.is_cut_short(window):
+                if stream.is_dribbled(window):
                     frames.on_control()
             elif trailers := stream.take_trailers():
                 frames.send_headers(stream.number, trailers, end_stream=True)
@@ -464,6 +464,7 @@ class Http2Connection:
         self._leave_all()
         self.outbox.release()
         if not self.is_reading:
+            self.is_reading = True
             self.server.watch.forget(self)
             self.transport.resumeProducing()
         self._set_deadline(self.limits.linger_s)

@@ -46,7 +46,7 @@ class Stream:
     """
 
     __slots__ = (
-        "_announced_bytes", "_body_deadline_mono", "_connection", "_ends", "_pending", "_read_s", "_trailers",
+        "_announced_bytes", "_body_deadline_mono", "_connection", "_ends", "_is_short", "_pending", "_read_s", "_trailers",
         "_unacknowledged_bytes", "_waiting", "exchange", "is_over", "is_queued", "number", "progress_mono",
     )  # fmt: skip
 
@@ -65,6 +65,7 @@ class Stream:
         self.progress_mono = 0.0
         self._pending: deque[memoryview] = deque()
         self._ends = False
+        self._is_short = False
         self._trailers: Fields = []
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -230,9 +231,10 @@ class Stream:
         """Whether a frame is due."""
         return bool(self._pending) or self._ends
 
-    def is_cut_short(self, window: int) -> bool:
-        """Whether the client's window makes the next frame absurdly small."""
-        return bool(self._pending) and window < _SMALL_BYTES and window < len(self._pending[0])
+    def is_dribbled(self, window: int) -> bool:
+        """Whether the client's window has made two frames in a row absurdly small; the rest of a window may be."""
+        was_short, self._is_short = self._is_short, window < _SMALL_BYTES and window < len(self._pending[0])
+        return was_short and self._is_short
 
     def finish(self) -> None:
         """The answer is sent."""

@@ -164,6 +164,12 @@ def test_large_bodies_go_both_ways(client: Http2Client) -> None:
     assert client.answer(number)[2].split()[0] == b"3000000"
 
 
+def test_rest_of_a_window_is_no_dribble(client: Http2Client) -> None:
+    """Messages that leave a few bytes of each window are sent for as long as they come."""
+    number = client.ask("/stream?n=300&size=65400")
+    assert len(client.answer(number, 20)[2]) == 300 * 65400
+
+
 def test_hundred_requests_at_a_time_are_served(server: Running) -> None:
     """h2load is answered without a failure."""
     command = ["h2load", "-n", "2000", "-c", "4", "-m", "100", f"{server.url}/"]
