@@ -1,4 +1,4 @@
-"""The versions that this extension was written for: it overrides what daphne and Twisted may change in any release."""
+"""The versions that this extension was written for: it overrides what daphne, Twisted and h2 may change in any release."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 __all__ = ["VersionError", "check_versions"]
 
-WRITTEN_FOR = {"daphne": "4.2.3", "Twisted": "26.10.0"}
+WRITTEN_FOR = {"daphne": "4.2.3", "Twisted": "26.10.0", "h2": "4.4.1"}
 
 
 class VersionError(Exception):
