@@ -256,10 +256,13 @@ class Connection:
 
     def _take_head(self, data: bytes) -> bytes:
         """Begin a request if its head is complete; return what follows it."""
-        if data.startswith(b"\r\n"):
-            data = data[2:]  # RFC 9112, 2.2: one empty line may stand before a request
-            if not data:
+        if data[0] == 0x0D:
+            # RFC 9112, 2.2: one empty line may stand before a request
+            if data in (b"\r", b"\r\n"):
+                self._unread = data
                 return b""
+            if data.startswith(b"\r\n"):
+                data = data[2:]
         try:
             end = data.find(b"\r\n\r\n") + 4
             if end < 4:
@@ -283,11 +286,14 @@ class Connection:
             return rest
         except Refused as refused:
             self._refuse_head(refused)
+        except httptools.HttpParserUpgrade:
+            self._refuse_head(Refused(400, "bad-request", "the method CONNECT is not taken"))
         except httptools.HttpParserError as error:
             self._refuse_head(Refused(400, "bad-request", f"the request can't be parsed: {error}"))
         return b""
 
     def _keep_partial_head(self, data: bytes) -> None:
+        self._fields = []
         check_raw(data, self.limits)
         if not 0x41 <= data[0] <= 0x5A:
             raise Refused(400, "bad-request", "a request begins with its method")  # a TLS hello, for example
@@ -303,13 +309,13 @@ class Connection:
 
         Raises: Refused, HttpParserError.
         """
+        self._fields = []
         check_raw(raw, self.limits)
         upgrade = b""
         parsed = raw
         if (match := _UPGRADE_VALUE.search(raw)) is not None:
             upgrade = match[1].strip()
             parsed = without_upgrade(raw)
-        self._fields = []
         self._target = b""
         self._is_message_complete = False
         parser = self._parser
@@ -347,33 +353,46 @@ class Connection:
         self.server.start_application(exchange, scope)
 
     def _take_body(self, data: bytes) -> bytes:
+        """Give the exchange what belongs to its body; return what follows it."""
         exchange = self._exchange
         assert exchange is not None, "a body belongs to a request"  # noqa: S101 - for mypy
-        part, rest = data, b""
-        if self._body_left >= 0:
-            part, rest = (
-                (data, b"") if len(data) <= self._body_left else (data[: self._body_left], data[self._body_left :])
-            )
-            self._body_left -= len(part)
-        if not self._is_fed:
+        if self._body_left < 0:
+            return self._take_chunks(exchange, data)
+        part, rest = (data, b"") if len(data) <= self._body_left else (data[: self._body_left], data[self._body_left :])
+        self._body_left -= len(part)
+        if self._is_fed:
+            self._parser.feed_data(part)
+        else:
             exchange.feed(part)
             if self._body_left == 0:
                 self.on_message_complete()
-            return rest
-        try:
-            self._parser.feed_data(part)
-        except httptools.HttpParserError as error:
-            # Where a request follows a chunked body in the same bytes, its place can't be told: the answer to the first
-            # one is given, and the connection closed.
-            if not exchange.is_body_complete:
-                self._refuse_body(Refused(400, "bad-request", f"the body can't be parsed: {error}"))
-            return b""
-        if self._body_left < 0:
-            self._fed_bytes += len(part)
-            framing_bytes = self._fed_bytes - exchange.received_bytes - self._chunks * _CHUNK_LINE_BYTES
-            if framing_bytes > self.limits.framing_bytes:
-                self._refuse_body(Refused(400, "bad-request", "the body's chunk extensions and trailers are too long"))
         return rest
+
+    def _take_chunks(self, exchange: Exchange, data: bytes) -> bytes:
+        """The same for a chunked body.
+
+        llhttp does not tell where a body ends, and would read into the request behind it. It ends with an empty line, so
+        llhttp gets the bytes up to one at a time; an empty line that has begun before them ends within the first three.
+        """
+        taken, size = 0, len(data)
+        try:
+            while taken < size and not exchange.is_body_complete:
+                if taken < 3 and data[taken] in b"\r\n":
+                    end = taken + 1
+                else:
+                    end = data.find(b"\r\n\r\n", taken) + 4
+                    end = end if end >= 4 else size
+                self._parser.feed_data(data[taken:end])
+                taken = end
+        except httptools.HttpParserError as error:
+            self._refuse_body(Refused(400, "bad-request", f"the body can't be parsed: {error}"))
+            return b""
+        self._fed_bytes += taken
+        framing_bytes = self._fed_bytes - exchange.received_bytes - self._chunks * _CHUNK_LINE_BYTES
+        if framing_bytes > self.limits.framing_bytes:
+            self._refuse_body(Refused(400, "bad-request", "the body's chunk extensions and trailers are too long"))
+            return b""
+        return data[taken:]
 
     def _upgrade(self, head: bytes, rest: bytes, query: bytes) -> None:
         """Hand the connection over to daphne's WebSocket protocol."""
@@ -471,6 +490,7 @@ class Connection:
 
     def on_url(self, part: bytes) -> None:
         """A part of the target."""
+        assert self._exchange is None, "a request was taken for the body of the one before"  # noqa: S101 - costs nothing
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:

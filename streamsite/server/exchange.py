@@ -64,9 +64,9 @@ class Exchange:
 
     __slots__ = (
         "__weakref__", "_announced_bytes", "_answer", "_body_bytes", "_connection", "_expects_continue", "_extra",
-        "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_parts", "_sent_bytes", "_status", "_waiting",
-        "answered_mono", "head", "is_body_complete", "is_body_delivered", "is_body_wanted", "is_gone", "left_mono",
-        "received_bytes", "task",
+        "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_parts", "_sent_bytes", "_status",
+        "_trailers", "_waiting", "answered_mono", "head", "is_body_complete", "is_body_delivered", "is_body_wanted",
+        "is_gone", "left_mono", "received_bytes", "task",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: Head, is_body_complete: bool) -> None:
@@ -95,6 +95,7 @@ class Exchange:
         self._is_kept = head.keep_alive
         self._is_chunked = False
         self._has_trailers = False
+        self._trailers: list[tuple[bytes, bytes]] = []
 
     @property
     def is_committed(self) -> bool:
@@ -237,6 +238,8 @@ class Exchange:
             name = field[0].lower()
             if name in _NOTED_FIELDS:
                 if name == b"content-length":
+                    if self._announced_bytes is not None or not field[1].isdigit():
+                        raise ValueError("Content-Length should be one number")
                     self._announced_bytes = int(field[1])
                 elif name == b"date":
                     has_date = True
@@ -257,6 +260,8 @@ class Exchange:
         self._extra = extra
         self._status = message["status"]
         framing.status_line(self._status)  # here, where it can still be refused
+        if self._status < 200:
+            raise ValueError(f"{self._status} is not the status of an answer; another one would have to follow")
         self._has_trailers = bool(message.get("trailers")) and has_trailer and self.head.takes_trailers
         self._answer = _BEGUN
 
@@ -326,8 +331,9 @@ class Exchange:
             return  # the client did not ask for them, and the answer went without
         if self._answer is not _TRAILERS:
             raise RuntimeError("trailers come after the body")
-        self._connection.outbox.write(framing.encode_trailers(message.get("headers", ())))
+        self._trailers += message.get("headers", ())
         if not message.get("more_trailers", False):
+            self._connection.outbox.write(framing.encode_trailers(self._trailers))
             self._complete()
 
     def _send_early_hint(self, message: Message) -> None:
