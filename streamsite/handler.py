@@ -4,13 +4,14 @@ Django's own handler reads the whole body before it looks at the URL, sends its 
 request, wraps most middleware into threads, and lets `listen_for_disconnect` own `receive`. This one keeps Django's
 request, resolver, views and responses, and replaces the way between them:
 
-    receive ──▶ Intake (the only task that receives): body, then "the client is gone"
+    receive ──▶ Intake: body, then "the client is gone"
     handle ──▶ lean middleware ──▶ resolve by the raw path ──▶ async view ──▶ send
 
-A view that has `receives_body = True` begins when the header is there, and awaits `request.receive_body()` when it wants
-the body; any other finds its body there, as under Django's own handler.
+A view that has `receives_body = True` begins when the header of a POST or PUT is there, and awaits
+`request.receive_body()` when it wants the body; any other finds its body there, as under Django's own handler.
 
-A request costs one task beside the server's own, and a thread only if its view used one.
+A request costs no task beside the server's own, where that tells of a client that leaves (`intake.py`), and a thread
+only if its view used one.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import quote
 
-from asgiref.sync import SyncToAsync, iscoroutinefunction, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core import signals
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import get_resolver, set_script_prefix
+from django.urls import ResolverMatch, get_resolver, set_script_prefix
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.module_loading import import_string
 
@@ -44,6 +46,10 @@ GetResponse = Callable[["LeanRequest"], Awaitable[HttpResponseBase]]
 
 _HOOKS = ("process_view", "process_exception", "process_template_response")
 _WITHOUT_LENGTH = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_RESOLVED, _SHORT_PATH = 1024, 256
+"""Paths whose views are kept, and how long they may be: at most a megabyte."""
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +73,7 @@ class LeanRequest(ASGIRequest):
         """False: the query was not UTF-8 and is left out; the request gets 400."""
 
     async def receive_body(self) -> bytes:
-        """Wait for the body, which `request.body` and `request.read()` then give too.
+        """Wait for the body, once; `request.body` and `request.read()` then give it too.
 
         Raises: RequestError: it is too long.
         Cancellation: by the client that leaves before it is complete.
@@ -94,6 +100,7 @@ class LeanHandler(ASGIHandler):
     """
 
     _chain: GetResponse
+    _max_body_bytes: int
 
     def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002 - Django's signature
         """Build the chain.
@@ -104,6 +111,27 @@ class LeanHandler(ASGIHandler):
         for path in reversed(settings.STREAMSITE_LEAN_MIDDLEWARE):
             chain = _answering_failures(_instantiate(path, chain))
         self._chain = chain
+        # Each look at a setting costs half a microsecond, and each resolution five; the first of these, ten.
+        self._max_body_bytes = settings.STREAMING["MAX_BODY_BYTES"]
+        self._resolve_short = lru_cache(_RESOLVED)(self._resolve)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, with a thread of its own for what of it is sync, made when it is first needed."""
+        if scope["type"] != "http":
+            raise ValueError(f"only HTTP is served here, not {scope['type']}")
+        if SyncToAsync.thread_sensitive_context.get(None) is not None:
+            await self.handle(scope, receive, send)
+            return
+        # What `async with ThreadSensitiveContext()` does, without looking for a thread that there is not.
+        context = ThreadSensitiveContext()
+        context.token = SyncToAsync.thread_sensitive_context.set(context)
+        try:
+            await self.handle(scope, receive, send)
+        finally:
+            if context in SyncToAsync.context_to_thread_executor:
+                await context.__aexit__(None, None, None)  # type: ignore[no-untyped-call]
+            else:
+                SyncToAsync.thread_sensitive_context.reset(context.token)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -114,19 +142,19 @@ class LeanHandler(ASGIHandler):
         Raises: Exception: whatever the response raised after its first byte. The answer can't be taken back by then,
             so the server has to break the connection, or the client would take a part for the whole.
         """
-        set_script_prefix(get_script_prefix(scope))
-        intake = Intake(receive, max_bytes=settings.STREAMING["MAX_BODY_BYTES"], headers=scope["headers"])
+        if scope.get("root_path"):  # without one, what Django has when nobody sets it is right
+            set_script_prefix(get_script_prefix(scope))
         task = asyncio.current_task()
         assert task is not None, "an ASGI application runs in a task"  # noqa: S101 - for mypy
         cancels_before = task.cancelling()
-        watch = asyncio.create_task(intake.run(on_gone=task.cancel))
+        intake = Intake(scope, receive, max_bytes=self._max_body_bytes, on_gone=task.cancel)
         try:
             await self._answer(scope, intake, send)
         except asyncio.CancelledError:
             if not intake.is_client_gone or task.uncancel() > cancels_before:
                 raise
         finally:
-            watch.cancel()
+            intake.close()
 
     async def _answer(self, scope: Scope, intake: Intake, send: Send) -> None:
         request = _make_request(scope, intake)
@@ -142,27 +170,40 @@ class LeanHandler(ASGIHandler):
         """The innermost step: resolve, wait for the body, call."""
         if not request.is_readable:
             return problem_response(RequestError(400, "bad-parameter", "the query string is not UTF-8"))
+        path = request.path_info
         try:
-            match = get_resolver(None).resolve(request.path_info)
+            match = self._resolve_short(path) if len(path) <= _SHORT_PATH else self._resolve(path)
         except Http404:
             return problem_response(RequestError(404, "not-found", "there is nothing at this path"))
         request.resolver_match = match
-        if not iscoroutinefunction(match.func):
-            raise ImproperlyConfigured(f"{match._func_path} is served by the lean handler and must be async")
         try:
-            if not getattr(match.func, "receives_body", False):
-                await request.receive_body()  # Django's contract: a view finds it there
+            # Django's contract: a view finds it there. And where there is none, receiving it costs nothing, and a server
+            # that tells only by `receive` is listened to, while the view waits, for the client that leaves.
+            if request.method not in _WITH_BODY or not getattr(match.func, "receives_body", False):
+                await request.receive_body()
             response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
         except RequestError as error:
             return problem_response(error)
         except Http404 as error:
             return problem_response(RequestError(404, "not-found", str(error) or "there is nothing at this path"))
-        self.check_response(response, match.func)
+        if type(response) is not HttpResponse:  # the common case needs no look
+            self.check_response(response, match.func)
         if isinstance(response, StreamingHttpResponse) and not response.is_async:
             raise ImproperlyConfigured(
                 f"{match._func_path} streams a sync iterator: nothing would be sent until its end"
             )
         return response
+
+    @staticmethod
+    def _resolve(path: str) -> ResolverMatch:
+        """Find the view of a path.
+
+        Raises: Http404: there is none. ImproperlyConfigured: it is not async.
+        """
+        match = get_resolver(None).resolve(path)
+        if not iscoroutinefunction(match.func):
+            raise ImproperlyConfigured(f"{match._func_path} is served by the lean handler and must be async")
+        return match
 
     async def _send(self, request: LeanRequest, response: HttpResponseBase, start: Message, send: Send) -> None:
         """Send one response; after `start` nothing about it can change."""

@@ -18,6 +18,7 @@ from django.test import override_settings
 from django.utils.deprecation import MiddlewareMixin
 
 from streamsite.handler import LeanHandler
+from streamsite.types import ON_LEAVE
 from tests.streamsite import views
 from tests.support.deadlines import bound
 
@@ -252,14 +253,26 @@ async def test_stream_header_is_sent_before_first_part() -> None:
         assert exchange.sent[1] == {"type": "http.response.body", "body": b"", "more_body": True}
 
 
-async def test_client_leaving_cancels_view() -> None:
+@pytest.mark.parametrize("path", ["/v1/wait", "/v1/wait-without-body"])
+async def test_client_leaving_cancels_view(path: str) -> None:
     """2.3: the view ends with its request, and the server sees nothing unusual."""
-    exchange = Exchange("/v1/wait")
+    exchange = Exchange(path)
     async with exchange.running() as task:
         await views.started.wait()
         exchange.disconnect()
         await task
     assert (views.ended, exchange.sent) == (["wait"], [])
+
+
+async def test_client_leaving_cancels_view_where_server_calls_back() -> None:
+    """The same where our own server tells it, with nothing left to receive."""
+    callbacks: list[Callable[[], object]] = []
+    exchange = Exchange("/v1/wait", extensions={ON_LEAVE: callbacks.append})
+    async with exchange.running() as task:
+        await views.started.wait()
+        callbacks[0]()
+        await task
+    assert (views.ended, exchange.sent, exchange.received) == (["wait"], [], 1)
 
 
 async def test_client_leaving_closes_stream_before_handler_returns() -> None:

@@ -78,6 +78,14 @@ async def refuses(request: HttpRequest) -> HttpResponse:
 refuses.receives_body = True  # type: ignore[attr-defined]
 
 
+async def wait_without_body(request: HttpRequest) -> HttpResponse:
+    """Never answers, and never asks for the body that a GET has not."""
+    return await wait(request)
+
+
+wait_without_body.receives_body = True  # type: ignore[attr-defined]
+
+
 def sync(request: HttpRequest) -> HttpResponse:
     """Not for the lean handler."""
     return HttpResponse()
@@ -101,6 +109,7 @@ async def no_content(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("v1/echo/<path:name>", echo),
     path("v1/wait", wait),
+    path("v1/wait-without-body", wait_without_body),
     path("v1/live", live),
     path("v1/breaks", breaks),
     path("v1/fails", fails),
