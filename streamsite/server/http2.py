@@ -86,7 +86,7 @@ class Http2Connection:
     __slots__ = (
         "_client", "_deadline_mono", "_discarded", "_drain_mono", "_excess_bytes", "_frames", "_has_settings",
         "_is_leaving", "_is_lost", "_is_over", "_is_refusing", "_local", "_progress", "_progress_mono", "_ready",
-        "_streams", "check_mono", "is_reading", "limits", "outbox", "server", "transport",
+        "_streams", "_unwanted", "check_mono", "is_reading", "limits", "outbox", "server", "transport",
     )  # fmt: skip
 
     transport: Any
@@ -100,6 +100,7 @@ class Http2Connection:
         self._frames = Frames(self.limits, server.now_mono)
         self._streams: dict[int, Stream] = {}
         self._ready: deque[Stream] = deque()
+        self._unwanted: dict[int, tuple[float, int]] = {}  # streams whose answer is sent, and whose body still comes
         self._has_settings = False
         self._is_leaving = False  # no request will follow; the connection ends with the last stream
         self._is_refusing = False  # the last GOAWAY is sent
@@ -192,10 +193,11 @@ class Http2Connection:
         if now_mono >= self._deadline_mono:
             self._expire()
             return
-        is_watched = self._check_progress(now_mono)
+        is_watched = self._check_progress(now_mono) or bool(self._unwanted)
         try:
             for stream in list(self._streams.values()):
                 is_watched |= not stream.is_over and stream.check(now_mono)
+            self._reset_unwanted(now_mono)
             if now_mono >= self._drain_mono:
                 self._drain_mono = _NEVER
                 self._is_refusing = True
@@ -296,7 +298,10 @@ class Http2Connection:
     def _on_data(self, event: DataReceived) -> None:
         size = event.flow_controlled_length or 0
         stream = self._streams.get(event.stream_id)
-        if stream is None:
+        if event.stream_id in self._unwanted:
+            until_mono, before = self._unwanted[event.stream_id]
+            self._unwanted[event.stream_id] = (until_mono, before + size)
+        elif stream is None:
             self._frames.acknowledge_received_data(size, event.stream_id)
         else:
             stream.feed(event.data or b"", size)
@@ -305,12 +310,16 @@ class Http2Connection:
         stream = self._streams.get(event.stream_id or 0)
         if stream is not None:
             stream.end_body()
+        else:
+            self._drop_unwanted(event.stream_id or 0)
 
     def _on_reset(self, event: StreamReset) -> None:
         stream = self._streams.get(event.stream_id or 0)
         if stream is not None:
             self._forget(stream)
             stream.leave()
+        else:
+            self._drop_unwanted(event.stream_id or 0)
         if not event.remote_reset:
             self._frames.on_reset()  # the client made h2 do it
 
@@ -410,13 +419,30 @@ class Http2Connection:
             self._requeue(stream)
 
     def _finish(self, stream: Stream) -> None:
-        """The answer is sent; a body that still comes is for nobody, and the client is told (RFC 9113, 8.1)."""
+        """The answer is sent; a body that still comes is for nobody, and the client is told (RFC 9113, 8.1).
+
+        Not at once: curl 7.88 forgets an answer that it has not read by then. Its window stays closed meanwhile.
+        """
         exchange = stream.exchange
         is_body_complete = exchange is None or exchange.is_body_complete
         stream.finish()
-        self._forget(stream)
         if not is_body_complete:
-            self._frames.reset_stream(stream.number, ErrorCodes.NO_ERROR)
+            self._unwanted[stream.number] = (self.server.now_mono() + self.limits.linger_s, 0)
+            self.look_soon()
+        self._forget(stream)
+
+    def _reset_unwanted(self, now_mono: float) -> None:
+        for number, (until_mono, size) in list(self._unwanted.items()):
+            if now_mono >= until_mono:
+                del self._unwanted[number]
+                self._frames.reset_stream(number, ErrorCodes.NO_ERROR)
+                self._frames.acknowledge_received_data(size, number)
+
+    def _drop_unwanted(self, number: int) -> None:
+        """The client has ended the body by itself."""
+        _, size = self._unwanted.pop(number, (0.0, 0))
+        if size:
+            self._frames.acknowledge_received_data(size, number)
 
     # The end of streams and of the connection
 

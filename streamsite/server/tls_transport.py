@@ -31,6 +31,7 @@ class TlsTransport(BufferingTLSTransport):
     transport: Any
     wrappedProtocol: Any  # noqa: N815 - Twisted names it
     _aggregator: Any
+    _tlsConnection: Any  # noqa: N815 - Twisted names it
     _has_begun = False
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted names it
@@ -65,6 +66,11 @@ class TlsTransport(BufferingTLSTransport):
             before.hand_over()
             self.wrappedProtocol = Http2Connection(before.server)
             self.wrappedProtocol.makeConnection(self)
+
+    def _flushSendBIO(self) -> None:  # noqa: N802 - Twisted names it
+        """A socket whose sending half is closed ends at once when the client says goodbye, and Twisted goes on."""
+        if self._tlsConnection is not None:
+            super()._flushSendBIO()  # type: ignore[no-untyped-call]
 
     def _tlsShutdownFinished(self, reason: Any) -> None:  # noqa: N802 - Twisted names it
         """TLS has ended, mostly because the client has ended it: what it has not taken by now it never will."""

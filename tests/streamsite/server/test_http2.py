@@ -50,6 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, files: CertificateFiles) ->
     """Our server."""
     with running(tmp_path_factory.mktemp("server"), tls=files) as started:
         yield started
+        assert "connection.failed" not in started.log()
 
 
 @pytest.fixture(scope="module")
@@ -338,6 +339,16 @@ def upload_after_the_answer(running_server: Running) -> bytes:
             return b""
 
 
+def test_curl_reads_the_answer_to_a_body_that_is_too_large(server: Running, tmp_path: Path) -> None:
+    """Which it sends still when the answer comes."""
+    body = tmp_path / "body"
+    body.write_bytes(bytes(9_000_000))
+    for _ in range(3):
+        done = server.curl("/refuse", "--http2", "--data-binary", f"@{body}")
+        assert done.stdout.startswith("HTTP/2 413"), done
+        assert done.stdout.endswith("too large")
+
+
 def test_answer_before_the_end_of_the_body_hurts_nobody(server: Running) -> None:
     """The client is told to send no more of it, and what was under way is dropped."""
     assert upload_after_the_answer(server) == b"hello"
@@ -346,7 +357,10 @@ def test_answer_before_the_end_of_the_body_hurts_nobody(server: Running) -> None
         client.h2.send_headers(number, client.fields("/refuse", "POST"))
         client.flush()
         assert client.answer(number)[0] == 413
+        client.h2.send_data(number, bytes(16000))
+        client.flush()
         assert client.until(events.StreamReset, number).error_code == ErrorCodes.NO_ERROR
+        assert client.answer(client.ask("/"))[2] == b"hello"
 
 
 def test_daphne_answers_no_request_before_its_body_has_ended(tmp_path: Path, files: CertificateFiles) -> None:

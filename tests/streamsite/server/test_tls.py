@@ -43,6 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, files: CertificateFiles) ->
     """Our server."""
     with running(tmp_path_factory.mktemp("server"), tls=files, limits=_LIMITS) as started:
         yield started
+        assert "connection.failed" not in started.log()
 
 
 def receive_all(connection: Any) -> bytes:
