@@ -40,7 +40,7 @@ ADVICE: Mapping[str, str] = {
     "bad-name": "Use another name; the grammar is in [limits](limits.md).",
     "bad-offset": "Use an offset that this stream gave, `-1` for its start or `now` for its end.",
     "bad-parameter": "Correct the parameter that the detail names.",
-    "bad-request": "Correct the request; the log of the site says under `request_id` what was wrong.",
+    "bad-request": "Correct the request as the detail says; it is not HTTP, or can be read in two ways.",
     "bad-sub-offset": "Use a number that is not beyond what follows the fork's offset.",
     "bad-text": "Send UTF-8, or create the stream with another content type.",
     "closed": "Open the site: see [production](../operations/production.md).",
@@ -51,6 +51,8 @@ ADVICE: Mapping[str, str] = {
     "empty-body": "Send a body; only an append that closes the stream may be empty.",
     "encoded-body": "Send the body without Content-Encoding.",
     "event-corrupt": "Go on from `offset`, which skips the event; then see [damaged data](../operations/damaged-data.md).",
+    "expectation-failed": "Leave Expect out, or send `100-continue`.",
+    "fields-too-large": "Send fewer or shorter header fields.",
     "forbidden": "Send forms from the site's own pages only, and ask its operator for what else you need.",
     "fork-expired": "Make the fork again.",
     "fork-too-deep": "Fork a stream that stands on fewer others.",
@@ -64,6 +66,7 @@ ADVICE: Mapping[str, str] = {
     "producer-epoch-start": "Begin the new epoch with Producer-Seq 0.",
     "producer-fenced": "Stop, for another one has taken over; or take over from it with a higher epoch.",
     "producer-gap": "Send what is missing first: Producer-Expected-Seq says where to begin.",
+    "request-timeout": "Send it again, without pauses.",
     "sequence-regression": "Send a Stream-Seq that is larger, compared byte by byte.",
     "source-changing": "Make the fork again.",
     "source-deleted": "Fork a stream that is still there.",
@@ -79,6 +82,7 @@ ADVICE: Mapping[str, str] = {
     "too-many-producers": "Use fewer producer ids for one stream.",
     "unconfirmed": "Repeat the append as a producer with the same sequence number: it is written, and repeating waits again.",
     "unsupported-media-type": "Send a media type such as `text/plain` or `application/json`.",
+    "uri-too-long": "Use a shorter name or query.",
 }
 """What the one who gets a problem can do about it."""
 
