@@ -223,7 +223,6 @@ COMMANDS: Sequence[tuple[str, str]] = (
     ("streaming", "publish"),
     ("streaming", "tail"),
     ("streaming", "streams"),
-    ("streamsite", "worker"),
 )
 PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings_page,

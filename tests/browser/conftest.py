@@ -53,5 +53,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One real server for a module, which asks readers to come back soon."""
-    with Site(tmp_path_factory.mktemp("site"), env={"STREAMSITE_SSE_RETRY_MS": "50"}) as site:
+    with Site(
+        tmp_path_factory.mktemp("site"), env={"STREAMSITE_SSE_RETRY_MS": "50", "STREAMSITE_WORKERS": "2"}
+    ) as site:
         yield site

@@ -21,10 +21,11 @@ LONG_POLL_S = 3.0
 @pytest.mark.conformance
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_conformance_suite_passes_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_conformance_suite_passes_whole(tmp_path: Path, workers: str) -> None:
     """Every test of the suite that needs no subscriptions runs, and passes."""
     node.install()
-    with Site(tmp_path, env={"STREAMSITE_LONG_POLL_S": str(LONG_POLL_S)}) as site:
+    with Site(tmp_path, env={"STREAMSITE_LONG_POLL_S": str(LONG_POLL_S), "STREAMSITE_WORKERS": workers}) as site:
         result = node.run_suite(site.url, LONG_POLL_S, tmp_path / "report.json")
     listing = "\n".join(f"  {name}: {why}" for name, why in result.failed.items())
     assert not result.failed, f"{len(result.failed)} of {result.ran} tests failed:\n{listing}"

@@ -34,10 +34,11 @@ def fault_site(
     Args:
         environ: further environment, as it is.
         deadline_s: of appends and reads.
-        settings: further ones without their prefix, in small letters.
+        settings: further ones without their prefix, in small letters; there are two workers unless one says otherwise.
     """
     deadline = str(deadline_s or bound(2))
     given = {
+        "workers": "2",
         "heartbeat_s": str(HEARTBEAT_S),
         "append_deadline_s": deadline,
         "read_deadline_s": deadline,

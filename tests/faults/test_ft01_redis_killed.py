@@ -17,10 +17,13 @@ from tests.support.site import Site
 pytestmark = pytest.mark.faults
 
 
-def test_private_redis_killed_loses_nothing_and_readers_stay(tmp_path: Path, seed: int, seconds: float) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_private_redis_killed_loses_nothing_and_readers_stay(
+    tmp_path: Path, seed: int, seconds: float, workers: str
+) -> None:
     """Nothing acknowledged is lost or doubled, live readers keep their connection, delivery goes on within two seconds."""
     with (
-        fault_site(tmp_path, deadline_s=APPEND_DEADLINE_S) as site,
+        fault_site(tmp_path, deadline_s=APPEND_DEADLINE_S, workers=workers) as site,
         Load(site.address, seed, append_deadline_s=APPEND_DEADLINE_S) as load,
     ):
         load.run_for(seconds / 2)

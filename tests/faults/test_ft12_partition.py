@@ -15,7 +15,10 @@ from tests.support.tcpx import Tcpx
 pytestmark = pytest.mark.faults
 
 
-def test_partition_keeps_readers_and_fills_the_gap_once(tmp_path: Path, seed: int, seconds: float) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_partition_keeps_readers_and_fills_the_gap_once(
+    tmp_path: Path, seed: int, seconds: float, workers: str
+) -> None:
     """Found by deadline and not by TCP; live readers hear heartbeats; what came meanwhile arrives in order, once.
 
     The producers write through a second site, so that there is a gap to fill.
@@ -23,7 +26,7 @@ def test_partition_keeps_readers_and_fills_the_gap_once(tmp_path: Path, seed: in
     with (
         RedisServer(port=0) as redis,
         Tcpx(("127.0.0.1", redis.port or 0)) as proxy,
-        fault_site(tmp_path / "cut", redis_url=proxy.redis_url, deadline_s=APPEND_DEADLINE_S) as site,
+        fault_site(tmp_path / "cut", redis_url=proxy.redis_url, deadline_s=APPEND_DEADLINE_S, workers=workers) as site,
         fault_site(tmp_path / "whole", redis_url=redis.url) as other,
         Load(site.address, seed, produce_at=other.address, append_deadline_s=APPEND_DEADLINE_S) as load,
     ):

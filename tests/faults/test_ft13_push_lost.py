@@ -38,12 +38,13 @@ def test_killed_subscription_loses_nothing(tmp_path: Path, seed: int, seconds: f
         assert metrics.total("stream_follower_gaps_total", cause="subscribe") >= 1
 
 
-def test_lost_push_is_found_by_the_next_one(tmp_path: Path, seed: int, seconds: float) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_lost_push_is_found_by_the_next_one(tmp_path: Path, seed: int, seconds: float, workers: str) -> None:
     """Each push names the offset before it: the hole shows at once, and is read from the log."""
     with (
         RedisServer(port=0) as redis,
         Tcpx(("127.0.0.1", redis.port or 0), marks=[_SUBSCRIBE]) as proxy,
-        fault_site(tmp_path, redis_url=proxy.redis_url, head_check_s="60") as site,
+        fault_site(tmp_path, redis_url=proxy.redis_url, head_check_s="60", workers=workers) as site,
         Load(site.address, seed) as load,
     ):
         for _ in range(3):

@@ -53,7 +53,7 @@ def test_drain_answers_everything_and_ends_readers_cleanly(tmp_path: Path, seed:
 
 def test_draining_worker_says_so_and_still_appends(tmp_path: Path) -> None:
     """A load balancer that holds a connection looks elsewhere; what comes over it meanwhile is answered, and the last."""
-    with fault_site(tmp_path, drain_s="5", grace_s="20") as site:
+    with fault_site(tmp_path, drain_s="5", grace_s="20", workers="1") as site:
         stream = Stream(site, "faults/draining")
         stream.create()
 

@@ -74,7 +74,7 @@ def test_replacing_workers_refuses_no_connection_and_loses_nothing(tmp_path: Pat
 
 def test_replacement_that_does_not_start_leaves_the_old_workers(tmp_path: Path) -> None:
     """A mistake in a deployment is found in the log, by a site that goes on as it was."""
-    with RedisServer(port=0) as redis, fault_site(tmp_path, redis_url=redis.url) as site:
+    with RedisServer(port=0) as redis, fault_site(tmp_path, redis_url=redis.url, workers="1") as site:
         (pid,) = site.worker_pids()
         with redis.client() as client:
             client.config_set("maxmemory-policy", "allkeys-lru")  # no worker starts on it (FT7)
