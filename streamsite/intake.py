@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from streamsite.types import ON_LEAVE, Receive, Scope
 
-__all__ = ["BodyTooLarge", "Intake"]
+__all__ = ["BodyTooLarge", "Intake", "declared_length"]
 
 
 class BodyTooLarge(Exception):
@@ -45,7 +45,7 @@ class Intake:
         Raises: BodyTooLarge: at once if the header says so, else as soon as the limit is passed; the rest is not read.
         Cancellation: by the client that leaves before its body is complete.
         """
-        declared_bytes = _declared_length(self._scope["headers"])
+        declared_bytes = declared_length(self._scope["headers"])
         if declared_bytes is not None and declared_bytes > self._max_bytes:
             raise BodyTooLarge(f"the body has {declared_bytes} bytes, at most {self._max_bytes} are allowed")
         parts: list[bytes] = []
@@ -85,7 +85,7 @@ class Intake:
             self._on_gone()
 
 
-def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     """Content-Length, if there is one that is a number; refusing a malformed one is the server's duty."""
     for name, value in headers:
         # 19 digits hold every length that there is, and keep int() from being asked to read megabytes of digits.
