@@ -36,7 +36,7 @@ async def streams(request: HttpRequest) -> HttpResponseBase:
 
 @with_problems
 async def _answer(request: HttpRequest, settings: StreamingSettings) -> HttpResponseBase:
-    check_open(settings)
+    check_open(settings, request)
     if request.method == "OPTIONS":
         return HttpResponse(status=204, headers={"Allow": METHODS})
     site = await runtime.serving()

@@ -60,7 +60,7 @@ async def _answer(request: HttpRequest, settings: StreamingSettings, matched: st
 
 
 async def _handle(request: HttpRequest, settings: StreamingSettings, matched: str) -> HttpResponseBase:
-    check_open(settings)
+    check_open(settings, request)
     if request.method == "OPTIONS":
         return HttpResponse(status=204, headers={"Allow": METHODS})
     site = await runtime.serving()

@@ -126,7 +126,7 @@ def _load(file: str) -> tuple[bytes, str]:
 
 
 def _check_request(request: HttpRequest) -> None:
-    check_open(runtime.settings())
+    check_open(runtime.settings(), request)
     _check_method(request)
 
 

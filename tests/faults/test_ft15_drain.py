@@ -32,7 +32,7 @@ def test_drain_answers_everything_and_ends_readers_cleanly(tmp_path: Path, seed:
         load.wait_for_delivery(within_s=2)
         with socket.create_connection(site.address, timeout=bound(3)) as reader:
             reader.sendall(
-                f"GET {quiet.path}?offset=-1 HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n".encode()
+                f"GET {quiet.path}?offset=-1 HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
             )
             heard = reader.recv(4096)
             os.kill(site.pid, signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,13 @@ def test_health_is_open(closed: Site, path: str) -> None:
 def test_metrics_are_not_shown(closed: Site) -> None:
     """They have a listener of their own in production."""
     assert closed.get("/metrics", headers={"Host": HOST}).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/stream/a", "/v1/streams", "/streams/a"])
+def test_open_site_answers_to_no_foreign_name(tmp_path: Path, path: str) -> None:
+    """A page of another site that leads its own name to our address (DNS rebinding) reads and writes nothing."""
+    with Site(tmp_path) as site:
+        answer = site.get(path, headers={"Host": "evil.example:8000"})
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-host")
+        for host in ("localhost", f"127.0.0.1:{site.port}", "[::1]:1"):
+            assert site.get(path, headers={"Host": host}).status_code in (200, 404)
