@@ -286,6 +286,11 @@ connections_timed_out = Family(
     ),
     ("head", "body", "idle", "write"),
 )
+accept_pauses = _declare(
+    Counter,
+    "stream_accept_pauses_total",
+    "Times that no more connections were accepted because the process had no descriptors left for them.",
+)
 requests_refused = Family(
     _declare(Counter, "stream_requests_refused_total", "Requests that the server itself refused, by status.", "status"),
     ("400", "408", "414", "417", "431", "500", "505"),

@@ -25,6 +25,7 @@ from .factory import Factory, SocketFactory
 from .http2 import Http2Connection
 from .lifespan import Lifespan
 from .limits import Limits
+from .room import Room
 from .tls_transport import TlsFactory
 from .transport import Port
 from .watch import Watch
@@ -92,6 +93,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         self._lifespan = Lifespan(application)
         self._ports: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self.room = Room(lambda: self._ports, now_mono=self.now_mono, call_later=reactor.callLater)
         self._quiet = asyncio.Event()
         self._hurry = asyncio.Event()
         self._is_interrupted = False
@@ -124,6 +126,7 @@ class Server(DaphneServer):  # type: ignore[misc]
             # Ours, where reactor.adoptStreamPort would make Twisted's.
             port = Port._fromListeningDescriptor(reactor, listener.fileno(), listener.family, factory)  # type: ignore[no-untyped-call]
             listener.close()  # the port has a copy
+            port.room = self.room
             port.startListening()
             self._ports.append(port)
         reactor.callLater(CHECK_PERIOD_S, self.application_checker)

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM, errorcode
 from typing import Any
 
 from twisted.internet import main, tcp
 
+from .room import Room
+
 __all__ = ["Port", "Transport"]
 
 _READ_BYTES = 64 * 1024
+_ACCEPTS = 16
+"""In one pass of the loop: workers share the socket, and each should get some."""
+_EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 _logger = logging.getLogger("streamsite.server")
 
@@ -27,13 +33,25 @@ class Transport(tcp.Server):
     """
 
     protocol: Any
+    server: Any
     _is_reading = False
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.server.room.enter()
 
     def startReading(self) -> None:  # noqa: N802 - Twisted names it
         """Let bytes come."""
         if not self._is_reading:
             self._is_reading = True
             _loop(self).add_reader(self.socket.fileno(), self._on_readable)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted names it
+        """Called by Twisted at the end, and sometimes twice."""
+        is_first = hasattr(self, "protocol")
+        super().connectionLost(reason)
+        if is_first:
+            self.server.room.leave()
 
     def stopReading(self) -> None:  # noqa: N802 - Twisted names it
         """Leave them in the kernel."""
@@ -86,7 +104,25 @@ class Transport(tcp.Server):
 class Port(tcp.Port):
     """A listening socket whose connections are `Transport`s."""
 
-    transport = Transport
+    transport: Any = Transport
+    factory: Any
+    room: Room
+
+    def doRead(self) -> None:  # noqa: N802 - Twisted names it
+        """Accept what is there and has room."""
+        for _ in range(_ACCEPTS):
+            if not self.room.has_room():
+                return
+            try:
+                raw, client = self.socket.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self.room.pause(errorcode[error.errno])
+                # Else nobody waits any more, or the one who did has left: the loop calls when there is another.
+                return
+            protocol = self.factory.buildProtocol(self._buildAddr(client))  # type: ignore[no-untyped-call]
+            self.sessionno += 1
+            protocol.makeConnection(self.transport(raw, protocol, client, self, self.sessionno, self.reactor))
 
 
 def _loop(transport: Transport) -> asyncio.AbstractEventLoop:

@@ -41,6 +41,21 @@ class Wire:
         self.socket = raw
         self._received = _Kept(raw)
 
+    @classmethod
+    def open(cls, address: tuple[str, int], *, receive_bytes: int | None = None) -> Self:
+        """Connect; waits are bounded, and each write is a segment of its own.
+
+        Args:
+            receive_bytes: how much the kernel takes in for us; the least that it allows is about 2 KB.
+        """
+        raw = socket.socket()
+        raw.settimeout(bound(_ANSWER_S))
+        if receive_bytes is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        raw.connect(address)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return cls(raw)
+
     def send(self, data: bytes) -> None:
         """Send all of it."""
         self.socket.sendall(data)
@@ -183,23 +198,9 @@ class Served:
         """Host and port."""
         return ("127.0.0.1", self.port)
 
-    def connect(self, *, receive_bytes: int | None = None) -> Wire:
-        """A connection whose waits are bounded, each write a segment of its own.
-
-        Args:
-            receive_bytes: how much the kernel takes in for us; the least that it allows is about 2 KB.
-        """
-        raw = socket.socket()
-        raw.settimeout(bound(_ANSWER_S))
-        if receive_bytes is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        raw.connect(self.address)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Wire(raw)
-
     def wire(self, *, receive_bytes: int | None = None) -> contextlib.closing[Wire]:
-        """The same, closed with the block."""
-        return contextlib.closing(self.connect(receive_bytes=receive_bytes))
+        """A connection, closed with the block."""
+        return contextlib.closing(Wire.open(self.address, receive_bytes=receive_bytes))
 
     def get(self, target: str) -> Answer:
         """One request on a connection of its own."""
