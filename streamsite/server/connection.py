@@ -92,7 +92,7 @@ class Connection:
         self._discarded = 0
         self._deadline_mono = _NEVER
         self._read_s = 0.0
-        self._progress: tuple[int, int, int] = (0, 0, 0)
+        self._progress: tuple[int, ...] = ()
         self._progress_mono = 0.0
         self._stalls = False
 
@@ -428,13 +428,15 @@ class Connection:
             self.transport.loseWriteConnection()
         else:
             self.phase = _LINGER
-            self._set_deadline(self.limits.write_s)
+            self._set_deadline(self.limits.linger_s)
             self.transport.loseConnection()
 
     def _discard(self, data: bytes) -> None:
         self._discarded += len(data)
-        if self._discarded > self.limits.held_bytes and self.phase is _LINGER:
-            self.hold()
+        if self._discarded > self.limits.held_bytes and self.phase is _LINGER and self.is_reading:
+            # Not `hold`: whether the client has left is of no interest any more, and our own end looks the same.
+            self.is_reading = False
+            self.transport.pauseProducing()
 
     # Time
 
@@ -445,14 +447,16 @@ class Connection:
         if not self._stalls:
             self._stalls = True
             self._progress_mono = self.server.now_mono()
-            self._progress = self.outbox.progress()
+            self._progress = (*self.outbox.progress(), 0)
             self.check_mono = min(self.check_mono, self._progress_mono + 1.0)
 
     def _check_progress(self, now_mono: float) -> None:
-        if not self.outbox.has_queued:
+        # After the last answer what the kernel still has counts too: aborting would take it back.
+        unacknowledged_bytes = self.outbox.unacknowledged_bytes() if self.phase is _LINGER else 0
+        if not unacknowledged_bytes and not self.outbox.has_queued:
             self._stalls = False
             return
-        progress = self.outbox.progress()
+        progress = (*self.outbox.progress(), unacknowledged_bytes)
         if progress != self._progress:
             self._progress, self._progress_mono = progress, now_mono
         elif now_mono - self._progress_mono >= self.limits.write_s:
@@ -478,6 +482,8 @@ class Connection:
         elif self.phase is _IDLE:
             self._count("idle")
             self._end(lingers=False)
+        elif self._stalls:
+            self._deadline_mono = self.server.now_mono() + self.limits.linger_s  # it still takes the answer
         else:
             self.abort()
 

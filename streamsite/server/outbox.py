@@ -7,6 +7,9 @@ sender to wait, and what waits is at most Twisted's high-water mark and one mess
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +53,15 @@ class Outbox:
         """Changes whenever the socket takes something that had to wait."""
         buffered = self._buffered
         return id(buffered.dataBuffer), buffered.offset, buffered._tempDataLen
+
+    def unacknowledged_bytes(self) -> int:
+        """What the kernel has, and the client's kernel has not."""
+        raw = self.socket
+        if raw.fileno() < 0:
+            return 0
+        size = bytearray(4)
+        fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, size)
+        return int.from_bytes(size, sys.byteorder)
 
     def write(self, data: bytes) -> None:
         """Send, or queue what can't be sent yet; look at `is_full` afterwards."""

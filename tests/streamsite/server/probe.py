@@ -128,7 +128,7 @@ class Probe:
 
     async def _on_refuse_large(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The same with an answer that a slow client takes a while for."""
-        await _answer(send, b"x" * 4_000_000, status=413)
+        await _answer(send, b"x" * 16_000_000, status=413)
 
     async def _on_one_part(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one part of the body, then wait for the end."""
