@@ -290,7 +290,8 @@ class Exchange:
             self._sent_bytes += len(body)
             if self._sent_bytes > self._announced_bytes or (is_last and self._sent_bytes < self._announced_bytes):
                 raise RuntimeError(f"the body has not the {self._announced_bytes} bytes that Content-Length announced")
-        write = self._connection.outbox.write
+        outbox = self._connection.outbox
+        write = outbox.write if is_last else outbox.write_soon
         if not self._is_chunked:
             if data := head + body if len(body) <= _JOINED_BYTES else head:
                 write(data)
