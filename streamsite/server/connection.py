@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from observability import metrics
-from streamsite.types import Scope
+from streamsite.types import ON_LEAVE, Scope
 
 from . import framing
 from .exchange import Exchange
@@ -346,9 +346,9 @@ class Connection:
             "headers": head.fields.copy(),
             "client": self._client,
             "server": self._local,
-            "extensions": {"http.response.early_hint": {}, "http.response.trailers": {}}
+            "extensions": {"http.response.early_hint": {}, "http.response.trailers": {}, ON_LEAVE: exchange.on_leave}
             if head.takes_trailers
-            else {"http.response.early_hint": {}},
+            else {"http.response.early_hint": {}, ON_LEAVE: exchange.on_leave},
         }
         self.server.start_application(exchange, scope)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ class Exchange:
 
     __slots__ = (
         "__weakref__", "_announced_bytes", "_answer", "_body_bytes", "_connection", "_expects_continue", "_extra",
-        "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_parts", "_sent_bytes", "_status",
+        "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_leave_callback", "_parts", "_sent_bytes", "_status",
         "_trailers", "_waiting", "answered_mono", "head", "is_body_complete", "is_body_delivered", "is_body_wanted",
         "is_gone", "left_mono", "received_bytes", "task",
     )  # fmt: skip
@@ -75,6 +75,7 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.is_gone = False
         self.left_mono = 0.0
+        self._leave_callback: Callable[[], object] | None = None
         # the request's body
         self.is_body_complete = is_body_complete
         self.is_body_delivered = False
@@ -174,6 +175,12 @@ class Exchange:
             if self.is_gone:
                 raise ClientLeft("the client has left")
 
+    def on_leave(self, callback: Callable[[], object]) -> None:
+        """Have something called once if the client leaves before its answer is complete (`ON_LEAVE`)."""
+        self._leave_callback = callback
+        if self.is_gone:
+            callback()
+
     # For the connection
 
     def feed(self, part: bytes) -> None:
@@ -199,6 +206,8 @@ class Exchange:
         self.left_mono = now_mono
         self._parts.clear()
         self._wake()
+        if self._leave_callback is not None:
+            self._leave_callback()
 
     # The body
 
@@ -281,7 +290,8 @@ class Exchange:
             self._sent_bytes += len(body)
             if self._sent_bytes > self._announced_bytes or (is_last and self._sent_bytes < self._announced_bytes):
                 raise RuntimeError(f"the body has not the {self._announced_bytes} bytes that Content-Length announced")
-        write = self._connection.outbox.write
+        outbox = self._connection.outbox
+        write = outbox.write if is_last else outbox.write_soon
         if not self._is_chunked:
             if data := head + body if len(body) <= _JOINED_BYTES else head:
                 write(data)

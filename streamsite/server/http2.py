@@ -34,7 +34,7 @@ from h2.exceptions import ProtocolError
 from hyperframe.frame import GoAwayFrame
 
 from observability import metrics
-from streamsite.types import Scope
+from streamsite.types import ON_LEAVE, Scope
 
 from .gate import Refused
 from .http2_frames import Flood, Frames
@@ -289,9 +289,9 @@ class Http2Connection:
             "headers": head.fields,
             "client": self._client,
             "server": self._local,
-            "extensions": {"http.response.early_hint": {}, "http.response.trailers": {}}
+            "extensions": {"http.response.early_hint": {}, "http.response.trailers": {}, ON_LEAVE: exchange.on_leave}
             if head.takes_trailers
-            else {"http.response.early_hint": {}},
+            else {"http.response.early_hint": {}, ON_LEAVE: exchange.on_leave},
         }
         self.server.start_application(exchange, scope)
 
