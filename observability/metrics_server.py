@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
@@ -17,12 +18,21 @@ from observability.workers import registry
 
 __all__ = ["MetricsServer", "bind", "serve"]
 
+CLOSE_S = 1.0
 _BACKLOG = 16
 
 
 class _QuietHandler(WSGIRequestHandler):
+    timeout = 5
+    """Seconds that a client may say nothing: there is one thread for all of them."""
+
     def log_message(self, format: str, *args: object) -> None:
         """Scrapes are no news."""
+
+
+class _Listener(WSGIServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A scraper that leaves, or says nothing, is no news; standard error is for log lines."""
 
 
 class MetricsServer:
@@ -38,10 +48,12 @@ class MetricsServer:
         return int(self._server.server_port)
 
     def close(self) -> None:
-        """Stop listening; waits for its thread, at most half a second and a running answer."""
-        self._server.shutdown()
+        """Stop listening; waits for its thread for a moment, which a client that says nothing may outlast."""
+        stopping = threading.Thread(target=self._server.shutdown, daemon=True)
+        stopping.start()
+        stopping.join(CLOSE_S)
         self._server.server_close()
-        self._thread.join()
+        self._thread.join(CLOSE_S)
 
 
 def bind(text: str) -> socket.socket:
@@ -60,7 +72,7 @@ def serve(listener: socket.socket) -> MetricsServer:
     host, port = listener.getsockname()[:2]
     # Another worker may have been faster: then accept says so, and does not wait for the next client.
     listener.setblocking(False)
-    server = WSGIServer((host, port), _QuietHandler, bind_and_activate=False)
+    server = _Listener((host, port), _QuietHandler, bind_and_activate=False)
     server.socket.close()
     server.socket = listener
     server.server_name, server.server_port = host, port

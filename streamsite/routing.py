@@ -33,7 +33,7 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None: 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
     """Start and stop the streaming runtime with a server that speaks lifespan (uvicorn).
 
-    daphne does not: under `serve` the command starts and stops it, under plain daphne the first request starts it.
+    `serve` does too; plain daphne does not, and there the first request starts it.
     """
     from streaming import runtime
 

@@ -34,6 +34,8 @@ SILENCE_S = 3.0
 """Without any answer for so long, the connection is dead, whatever TCP thinks."""
 RETRY_MAX_S = 1.0
 TICK_S = 0.25
+_EXPECTED = frozenset({"large", "push"})
+"""Causes of a fill that are no gap: the push told of the events, and left them to the log."""
 
 logger = logging.getLogger("streamsite.feed")
 
@@ -56,7 +58,8 @@ class Follower:
         self._head_check_s = head_check_s
         self._feeds: dict[str, Feed] = {}
         self._fills: dict[Feed, asyncio.Task[None]] = {}
-        self._dirty: set[Feed] = set()
+        self._dirty: dict[Feed, str] = {}
+        """Feeds that are being filled and have to be filled again, with the cause."""
         self._connection: Connection | None = None
         self._heard_mono = 0.0
         self._pinged_mono = 0.0
@@ -206,7 +209,7 @@ class Follower:
             # The name may have been created anew since: the log knows.
             self._fill_soon(feed, "delete")
         elif feed in self._fills:
-            self._dirty.add(feed)
+            self._dirty.setdefault(feed, "push")
         elif not feed.is_ready:
             self._fill_soon(feed, "subscribe")
         elif push.before == feed.tail and push.events is not None:
@@ -218,7 +221,7 @@ class Follower:
 
     def _fill_soon(self, feed: Feed, cause: str) -> None:
         if feed in self._fills:
-            self._dirty.add(feed)
+            self._dirty[feed] = cause
             return
         self._fills[feed] = own_task(self._fill(feed, cause), "follower-fill")
 
@@ -227,7 +230,7 @@ class Follower:
         try:
             delay_s = 0.05
             while self._feeds.get(feed.name) is feed:
-                self._dirty.discard(feed)
+                self._dirty.pop(feed, None)
                 try:
                     await self._fill_once(feed, cause)
                 except RequestError as error:
@@ -237,13 +240,15 @@ class Follower:
                 except StoreError:
                     await asyncio.sleep(delay_s)
                     delay_s = min(delay_s * 2, RETRY_MAX_S)
+                    if cause in _EXPECTED:
+                        cause = "hole"  # what comes while Redis is away, nobody pushes
                     continue
                 if feed not in self._dirty:
                     return
-                cause = "push"
+                cause = self._dirty[feed]
         finally:
             self._fills.pop(feed, None)
-            self._dirty.discard(feed)
+            self._dirty.pop(feed, None)
 
     async def _fill_once(self, feed: Feed, cause: str) -> None:
         if not feed.is_ready:
@@ -269,7 +274,7 @@ class Follower:
                 feed.extend(page.events, is_closed=page.is_end)
             if page.is_up_to_date:
                 break
-        if found and cause not in ("large", "push"):
+        if found and cause not in _EXPECTED:
             metrics.follower_gaps.labels(cause).inc()
             metrics.follower_gap_events.inc(found)
             logger.info("follower.gap", extra={"stream": feed.name, "cause": cause, "events": found})

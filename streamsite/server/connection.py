@@ -38,7 +38,7 @@ _NEVER = float("inf")
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 _CHUNK_LINE_BYTES = 16
 """What a chunk's own framing takes at most without extensions: size, two line ends."""
-_UPGRADE_VALUE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_UPGRADE_VALUE = re.compile(rb"\r\nupgrade:[ \t]*([^\r\n\0]*)", re.IGNORECASE)
 
 _logger = logging.getLogger("streamsite.server")
 
@@ -92,7 +92,7 @@ class Connection:
         self._discarded = 0
         self._deadline_mono = _NEVER
         self._read_s = 0.0
-        self._progress: tuple[int, ...] = ()
+        self._progress = (0, 0)
         self._progress_mono = 0.0
         self._stalls = False
 
@@ -188,7 +188,7 @@ class Connection:
         """The application has returned."""
         self.server.on_application_ended(exchange)
 
-    def refuse(self, status: int, slug: str, detail: str, request_id: bytes = b"") -> None:
+    def refuse(self, status: int, slug: str, detail: str, request_id: bytes = b"", *, is_head: bool = False) -> None:
         """Answer what no application answers, and close."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -196,7 +196,10 @@ class Connection:
             if not exchange.is_complete:
                 exchange.leave(self.server.now_mono())
         metrics.requests_refused.labels(str(status)).inc()
-        self.outbox.write(encode_refusal(status, slug, detail, request_id, self.server.server_field))
+        answer = encode_refusal(status, slug, detail, request_id, self.server.server_field)
+        if is_head or (exchange is not None and exchange.head.method == "HEAD"):
+            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        self.outbox.write(answer)
         self._end(lingers=True)
 
     def abort(self) -> None:
@@ -214,7 +217,7 @@ class Connection:
         self.server.on_disconnected(self)
 
     def begin_drain(self) -> None:
-        """Nothing yet: the answer to the next request closes the connection, and the end of the drain the others."""
+        """Nothing: the answer to the next request closes the connection, and the end of the drain those without one."""
 
     def close_if_idle(self) -> bool:
         """Close if no request is under way; whether it was so."""
@@ -227,8 +230,11 @@ class Connection:
 
     def check(self, now_mono: float) -> None:
         """See whether a time limit is over; set when to look again."""
-        if self.phase is _OPEN or self._stalls:
-            self._check_progress(now_mono)
+        if self._stalls and not self._is_progressing(now_mono):
+            self._count("write")
+            self.abort()
+            self.check_mono = _NEVER
+            return
         if self.phase is _OPEN and self._exchange is not None and not self._exchange.is_body_complete:
             self._check_body(now_mono)
         if now_mono >= self._deadline_mono and self.phase is not _CLOSED:
@@ -285,11 +291,11 @@ class Connection:
                 self._begin(head, is_body_complete=self._is_message_complete)
             return rest
         except Refused as refused:
-            self._refuse_head(refused)
+            self._refuse_head(refused, data)
         except httptools.HttpParserUpgrade:
-            self._refuse_head(Refused(400, "bad-request", "the method CONNECT is not taken"))
+            self._refuse_head(Refused(400, "bad-request", "the method CONNECT is not taken"), data)
         except httptools.HttpParserError as error:
-            self._refuse_head(Refused(400, "bad-request", f"the request can't be parsed: {error}"))
+            self._refuse_head(Refused(400, "bad-request", f"the request can't be parsed: {error}"), data)
         return b""
 
     def _keep_partial_head(self, data: bytes) -> None:
@@ -372,12 +378,13 @@ class Connection:
         """The same for a chunked body.
 
         llhttp does not tell where a body ends, and would read into the request behind it. It ends with an empty line, so
-        llhttp gets the bytes up to one at a time; an empty line that has begun before them ends within the first three.
+        llhttp gets the bytes up to one at a time; an empty line that has begun before them ends within the first three,
+        and the last chunk's size may be the only thing that was there: then within four.
         """
         taken, size = 0, len(data)
         try:
             while taken < size and not exchange.is_body_complete:
-                if taken < 3 and data[taken] in b"\r\n":
+                if taken < 4 and data[taken] in b"\r\n":
                     end = taken + 1
                 else:
                     end = data.find(b"\r\n\r\n", taken) + 4
@@ -399,9 +406,10 @@ class Connection:
         self.hand_over()
         self.server.begin_websocket(self.transport, head + rest, query)
 
-    def _refuse_head(self, refused: Refused) -> None:
+    def _refuse_head(self, refused: Refused, data: bytes) -> None:
         request_id = next((value for name, value in self._fields if name == b"x-request-id"), b"")
-        self.refuse(refused.status, refused.slug, refused.detail, request_id)
+        is_head = data.startswith(b"HEAD ")
+        self.refuse(refused.status, refused.slug, refused.detail, request_id, is_head=is_head)
 
     def _refuse_body(self, refused: Refused) -> None:
         exchange = self._exchange
@@ -421,14 +429,12 @@ class Connection:
         self.outbox.release()
         self._stalls = True
         self._progress_mono = self.server.now_mono()
+        self.phase = _LINGER
+        self._set_deadline(self.limits.linger_s)
         if lingers and hasattr(self.transport, "loseWriteConnection"):
-            self.phase = _LINGER
-            self._set_deadline(self.limits.linger_s)
             self.release()
             self.transport.loseWriteConnection()
         else:
-            self.phase = _LINGER
-            self._set_deadline(self.limits.linger_s)
             self.transport.loseConnection()
 
     def _discard(self, data: bytes) -> None:
@@ -447,27 +453,27 @@ class Connection:
         if not self._stalls:
             self._stalls = True
             self._progress_mono = self.server.now_mono()
-            self._progress = (*self.outbox.progress(), 0)
+            self._progress = (self.outbox.drained_bytes(), 0)
             self.check_mono = min(self.check_mono, self._progress_mono + 1.0)
 
-    def _check_progress(self, now_mono: float) -> None:
+    def _is_progressing(self, now_mono: float) -> bool:
+        """Whether the client takes what waits for it, or has time left to begin."""
         # After the last answer what the kernel still has counts too: aborting would take it back.
         unacknowledged_bytes = self.outbox.unacknowledged_bytes() if self.phase is _LINGER else 0
         if not unacknowledged_bytes and not self.outbox.has_queued:
             self._stalls = False
-            return
-        progress = (*self.outbox.progress(), unacknowledged_bytes)
+            return True
+        progress = (self.outbox.drained_bytes(), unacknowledged_bytes)
         if progress != self._progress:
             self._progress, self._progress_mono = progress, now_mono
-        elif now_mono - self._progress_mono >= self.limits.write_s:
-            self._count("write")
-            self.abort()
+        return now_mono - self._progress_mono < self.limits.write_s
 
     def _check_body(self, now_mono: float) -> None:
         exchange, limits = self._exchange, self.limits
         assert exchange is not None, "the caller has looked"  # noqa: S101 - for mypy
         if not self.is_reading or not exchange.is_body_wanted:
-            return  # the application is slow, not the client
+            self._deadline_mono += 1.0  # the application is slow, not the client
+            return
         self._read_s += 1.0
         if self._read_s > limits.body_grace_s and exchange.received_bytes < self._read_s * limits.body_rate_bytes_per_s:
             self._deadline_mono = now_mono
@@ -479,7 +485,7 @@ class Connection:
         elif self.phase is _OPEN:
             self._count("body")
             self._refuse_body(Refused(408, "request-timeout", "the body of the request came too slowly"))
-        elif self.phase is _IDLE:
+        elif self.phase is _IDLE and not self._stalls:
             self._count("idle")
             self._end(lingers=False)
         elif self._stalls:
@@ -496,7 +502,8 @@ class Connection:
 
     def on_url(self, part: bytes) -> None:
         """A part of the target."""
-        assert self._exchange is None, "a request was taken for the body of the one before"  # noqa: S101 - costs nothing
+        if self._exchange is not None:
+            raise RuntimeError("a request was taken for the body of the one before")
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -243,13 +243,15 @@ class Exchange:
         fields: list[tuple[bytes, bytes]] = []
         extra: list[bytes] = []
         has_date = has_server = has_trailer = False
+        announced_bytes: int | None = None
+        is_kept = self._is_kept
         for field in message.get("headers", ()):
             name = field[0].lower()
             if name in _NOTED_FIELDS:
                 if name == b"content-length":
-                    if self._announced_bytes is not None or not field[1].isdigit():
+                    if announced_bytes is not None or not field[1].isdigit():
                         raise ValueError("Content-Length should be one number")
-                    self._announced_bytes = int(field[1])
+                    announced_bytes = int(field[1])
                 elif name == b"date":
                     has_date = True
                 elif name == b"server":
@@ -258,38 +260,37 @@ class Exchange:
                     has_trailer = True
                 else:  # of the connection
                     if name == b"connection" and field[1].lower() == b"close":
-                        self._is_kept = False
+                        is_kept = False
                     continue
             fields.append(field)
         if not has_date:
             extra.append(framing.date_field())
         if not has_server:
             extra.append(self._connection.server_field)
+        status = message["status"]
+        framing.status_line(status)  # here, where it can still be refused
+        if status < 200:
+            raise ValueError(f"{status} is not the status of an answer; another one would have to follow")
         self._fields = framing.encode_fields(fields)
-        self._extra = extra
-        self._status = message["status"]
-        framing.status_line(self._status)  # here, where it can still be refused
-        if self._status < 200:
-            raise ValueError(f"{self._status} is not the status of an answer; another one would have to follow")
+        self._status, self._extra = status, extra
+        self._announced_bytes, self._is_kept = announced_bytes, is_kept
         self._has_trailers = bool(message.get("trailers")) and has_trailer and self.head.takes_trailers
         self._answer = _BEGUN
 
     def _send_body(self, message: Message) -> None:
-        if self._answer is _COMMITTED:
-            head = b""
-        elif self._answer is _BEGUN:
-            head = self._commit(message)
-        elif self._answer is _NONE:
+        if self._answer is _NONE:
             raise RuntimeError("the answer has not begun: http.response.start comes first")
-        else:
+        if self._answer not in (_BEGUN, _COMMITTED):
             raise RuntimeError("the answer is complete")
         body, is_last = message.get("body", b""), not message.get("more_body", False)
         if self.head.method == "HEAD" or self._status in NO_BODY:
             body = b""
         elif self._announced_bytes is not None:
-            self._sent_bytes += len(body)
-            if self._sent_bytes > self._announced_bytes or (is_last and self._sent_bytes < self._announced_bytes):
+            sent_bytes = self._sent_bytes + len(body)
+            if sent_bytes > self._announced_bytes or (is_last and sent_bytes < self._announced_bytes):
                 raise RuntimeError(f"the body has not the {self._announced_bytes} bytes that Content-Length announced")
+            self._sent_bytes = sent_bytes
+        head = self._commit(message) if self._answer is _BEGUN else b""  # only now: so far all can be taken back
         outbox = self._connection.outbox
         write = outbox.write if is_last else outbox.write_soon
         if not self._is_chunked:

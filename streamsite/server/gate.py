@@ -19,7 +19,7 @@ Fields = list[tuple[bytes, bytes]]
 _METHODS_REFUSED = frozenset({b"CONNECT", b"TRACE"})
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 """A second one is where one server sees another request than the next: request smuggling (CWE-444)."""
-_SEEN = _SINGLE | {b"connection", b"expect", b"te", b"upgrade", b"x-request-id"}
+_SEEN = _SINGLE | {b"connection", b"proxy-connection", b"expect", b"te", b"upgrade", b"x-request-id"}
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 """RFC 9110, 7.2: host and port, without user, path or space."""
@@ -28,7 +28,7 @@ _TARGET = re.compile(rb"[!-\"$-~]+")
 _PLAIN_PATH = re.compile(rb"[A-Za-z0-9/_.~!$&'()*+,;=:@-]+")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n\0]*", re.IGNORECASE)
 
 
 class Refused(Exception):
@@ -125,6 +125,8 @@ def check_head(method: bytes, target: bytes, version: str, fields: Fields, upgra
         raise Refused(400, "bad-request", "the Host field should be a name or an address, and a port")
     connection = seen.get(b"connection", b"").lower()
     options = {option.strip() for option in connection.split(b",")} if connection else set()
+    if b"proxy-connection" in seen:  # llhttp obeys it as it does Connection
+        options |= {option.strip() for option in seen[b"proxy-connection"].lower().split(b",")}
     expects_continue = False
     if (expected := seen.get(b"expect")) is not None and version == "1.1":
         if expected.lower() != b"100-continue":

@@ -110,7 +110,7 @@ class Http2Connection:
         self._discarded = 0
         self._drain_mono = _NEVER
         self._deadline_mono = _NEVER
-        self._progress: tuple[int, int, int] = (0, 0, 0)
+        self._progress = 0
         self._progress_mono = _NEVER
 
     # What Twisted calls
@@ -406,7 +406,7 @@ class Http2Connection:
     def _on_queued(self) -> None:
         if self._progress_mono == _NEVER:
             self._progress_mono = self.server.now_mono()
-            self._progress = self.outbox.progress()
+            self._progress = self.outbox.drained_bytes()
             self.look_soon()
 
     def _requeue(self, stream: Stream | None) -> None:
@@ -513,7 +513,7 @@ class Http2Connection:
         if not self.outbox.has_queued:
             self._progress_mono = _NEVER
             return False
-        progress = self.outbox.progress()
+        progress = self.outbox.drained_bytes()
         if progress != self._progress:
             self._progress, self._progress_mono = progress, now_mono
         elif now_mono - self._progress_mono >= self.limits.write_s:

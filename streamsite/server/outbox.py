@@ -29,7 +29,17 @@ class Outbox:
         on_queued: called when the socket did not take everything, so that somebody looks whether it goes on.
     """
 
-    __slots__ = ("_buffered", "_held", "_held_bytes", "_is_registered", "_on_queued", "_socket", "_transport", "_waiting", "is_full")
+    __slots__ = (
+        "_buffered",
+        "_held",
+        "_held_bytes",
+        "_is_registered",
+        "_on_queued",
+        "_socket",
+        "_transport",
+        "_waiting",
+        "is_full",
+    )
 
     def __init__(self, transport: Any, on_queued: Callable[[], None]) -> None:
         self._transport = transport
@@ -54,10 +64,10 @@ class Outbox:
         """The socket below, for its options; whatever is sent goes through `write`."""
         return self._buffered.socket
 
-    def progress(self) -> tuple[int, int, int]:
-        """Changes whenever the socket takes something that had to wait."""
-        buffered = self._buffered
-        return id(buffered.dataBuffer), buffered.offset, buffered._tempDataLen
+    def drained_bytes(self) -> int:
+        """Rises whenever the socket takes something that had to wait; what is written meanwhile changes nothing."""
+        drained: int = self._buffered.drained_bytes()
+        return drained
 
     def unacknowledged_bytes(self) -> int:
         """What the kernel has, and the client's kernel has not."""

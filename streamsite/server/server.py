@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 # First: importing it makes asyncio's reactor the one that `twisted.internet` then gives out.
@@ -95,6 +95,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         self._tasks: list[asyncio.Task[None]] = []
         self.room = Room(lambda: self._ports, now_mono=self.now_mono, call_later=reactor.callLater)
         self._quiet = asyncio.Event()
+        self._empty = asyncio.Event()
         self._hurry = asyncio.Event()
         self._is_interrupted = False
 
@@ -178,6 +179,8 @@ class Server(DaphneServer):  # type: ignore[misc]
         if connection in self.open_connections:
             self.open_connections.discard(connection)
             metrics.connections.dec()
+            if self.is_draining and not self.open_connections:
+                self._empty.set()
         self.watch.forget(connection)
 
     def start_application(self, exchange: Exchange, scope: Scope) -> None:
@@ -222,16 +225,18 @@ class Server(DaphneServer):  # type: ignore[misc]
                 await self._on_drain(self._is_interrupted)
             except Exception:
                 _logger.exception("drain.hook_failed")
-        if self.exchanges or self._daphnes():
-            await self._wait_for([asyncio.ensure_future(self._until_quiet())], deadline_mono)
+        await self._wait_for(self._until_quiet(), deadline_mono)
+        await self._wait_for(self._until_sent(), deadline_mono)
         forced = [exchange.task for exchange in self.exchanges if exchange.task is not None] + self._daphnes()
-        await self._wait_for([asyncio.ensure_future(self._stop_application())], self.now_mono() + STOP_S)
         for task in forced:
             task.cancel()
-        # Their `finally` blocks run here; without the wait the loop would end under them.
-        await asyncio.gather(*forced, return_exceptions=True)
+        if forced:
+            # Their `finally` blocks run here, and may need what the application has; without the wait the loop would end
+            # under them.
+            await asyncio.wait(forced, timeout=STOP_S)
+        await self._wait_for(self._stop_application(), self.now_mono() + STOP_S)
         for connection in list(self.open_connections):
-            connection.close_if_idle() or connection.abort()
+            connection.abort()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -248,22 +253,31 @@ class Server(DaphneServer):  # type: ignore[misc]
             if others := self._daphnes():
                 await asyncio.wait(others)
 
+    async def _until_sent(self) -> None:
+        """Close what has no request, and wait until the kernel has the ends of all answers."""
+        while self.open_connections:
+            self._empty.clear()
+            for connection in list(self.open_connections):
+                connection.close_if_idle()
+            await self._empty.wait()
+
     async def _stop_application(self) -> None:
         try:
             await self._lifespan.stop()
         except Exception:
             _logger.exception("drain.application_failed_to_stop")
 
-    async def _wait_for(self, tasks: Iterable[asyncio.Future[Any]], until_mono: float) -> None:
-        """Wait until all are done, the time is over, or somebody is in a hurry; what is not done is cancelled."""
-        together = asyncio.ensure_future(asyncio.wait(set(tasks)))
+    async def _wait_for(self, work: Coroutine[Any, Any, None], until_mono: float) -> None:
+        """Wait until it is done, the time is over, or somebody is in a hurry; if it is not done it is cancelled."""
+        task = asyncio.ensure_future(work)
         hurried = asyncio.ensure_future(self._hurry.wait())
         try:
             timeout_s = max(0.0, until_mono - self.now_mono())
-            await asyncio.wait({together, hurried}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, hurried}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*tasks, together, hurried):
-                task.cancel()
+            task.cancel()
+            hurried.cancel()
+            await asyncio.wait({task, hurried})
 
     def _daphnes(self) -> list[asyncio.Future[Any]]:
         """Applications that daphne's own protocols run."""

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,13 +30,15 @@ from typing import Any
 
 from .notify import Notifier
 
-__all__ = ["ALIVE", "PLAN_VARIABLE", "READY", "Plan", "Supervisor", "main"]
+__all__ = ["ALIVE", "HELD_BACK", "PLAN_VARIABLE", "READY", "Plan", "Supervisor", "main"]
 
 PLAN_VARIABLE = "STREAMSITE_SUPERVISOR_PLAN"
 """Carries the plan through the exec; no worker sees it."""
 READY, ALIVE = b"R", b"."
 """What a worker sends: once when it accepts, and every second from its event loop."""
 
+HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that wait while `serve` becomes the supervisor."""
 START_S = 60.0
 """For a worker to become ready: Redis may have a large log to load."""
 STALLED_S = 10.0
@@ -116,7 +119,9 @@ class Supervisor:
         self._restart_at: list[float] = []
         self._backoff_s = BACKOFF_FIRST_S
         self._to_replace: list[_Worker] = []
+        self._replacing: _Worker | None = None
         self._replacement: _Worker | None = None
+        self._rolls_again = False
         self._signals: list[int] = []
         self._is_stopping = False
         self._exit_code = 0
@@ -131,7 +136,10 @@ class Supervisor:
         """Start the workers, look after them, and return the exit code."""
         self._prepare()
         for _ in range(self._plan.workers):
-            self._start_worker()
+            if self._start_worker() is None:
+                self._exit_code = 1
+                self._stop(signal.SIGINT)
+                break
         while self._workers or not self._is_stopping:
             self._poll.poll(self._pause_ms())
             self._read_signals()
@@ -154,8 +162,11 @@ class Supervisor:
         signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda number, _frame: self._signals.append(number))
+        # `serve` has held them back since before its exec, after which nobody would have heard them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
 
-    def _start_worker(self) -> _Worker:
+    def _start_worker(self) -> _Worker | None:
+        """Start one more; None where the system has no process to give, which is in the log."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         handed = [*self._plan.listen_fds, theirs.fileno()]
@@ -169,14 +180,20 @@ class Supervisor:
         environment = dict(os.environ)
         if self._plan.workers > 1:  # before any import of prometheus_client
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(Path(self._plan.run_dir) / "metrics")
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            pass_fds=handed,
-            process_group=0,  # Ctrl-C goes to the whole foreground group; a worker is to get it once, from us
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                pass_fds=handed,
+                process_group=0,  # Ctrl-C goes to the whole foreground group; a worker is to get it once, from us
+                stdin=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            ours.close()
+            _log("error", "worker.not_started", error=str(error))
+            return None
+        finally:
+            theirs.close()
         worker = _Worker(process, ours, self._now())
         self._workers.append(worker)
         self._poll.register(ours, select.POLLIN)
@@ -211,23 +228,22 @@ class Supervisor:
             if not data:
                 continue  # it ends; `_reap` hears of it
             worker.heard_mono = self._now()
-            if READY in data and not worker.is_ready:
-                worker.is_ready = True
+            if READY in data and not worker.is_ready and not worker.is_leaving:
                 self._on_ready(worker)
 
     def _on_ready(self, worker: _Worker) -> None:
-        if self._is_stopping and not worker.is_leaving:
-            self._dismiss(worker, signal.SIGTERM)
+        worker.is_ready = True
         if not self._has_announced:
             self._has_announced = True
-            sys.stdout.write("\n".join(self._plan.announcement) + "\n")
-            sys.stdout.flush()
+            with suppress(OSError):  # who started it may not listen any more
+                sys.stdout.write("\n".join(self._plan.announcement) + "\n")
+                sys.stdout.flush()
             self._notifier.ready()
         if worker is self._replacement:
-            self._replacement = None
-            old = self._to_replace.pop(0)
-            _log("info", "worker.replaced", old=old.pid, new=worker.pid)
-            self._dismiss(old, signal.SIGTERM)
+            old, self._replacing, self._replacement = self._replacing, None, None
+            if old is not None:
+                _log("info", "worker.replaced", old=old.pid, new=worker.pid)
+                self._dismiss(old, signal.SIGTERM)
             self._replace_next()
         self._write_state()
 
@@ -242,7 +258,7 @@ class Supervisor:
             self._forget_gauges(worker.pid)
             if worker.is_leaving:
                 _log("info", "worker.ended", pid=worker.pid, status=status)
-                if status != 0 and worker.is_ready:
+                if status != 0 and worker.is_ready and self._is_stopping:
                     self._exit_code = 1
             else:
                 self._on_death(worker, status)
@@ -251,16 +267,18 @@ class Supervisor:
     def _on_death(self, worker: _Worker, status: int) -> None:
         """It ended unasked."""
         _log("error", "worker.died", pid=worker.pid, status=status)
-        if worker in self._to_replace:
-            self._to_replace.remove(worker)
-        if worker is self._replacement:
-            # What it was to replace goes on; whoever sent SIGHUP finds the reason in the log.
-            self._replacement = None
-            self._to_replace.clear()
-            self._notifier.ready()
-            return
         if self._is_stopping:
             return
+        if worker in self._to_replace:
+            self._to_replace.remove(worker)
+        if worker is self._replacing:
+            self._replacing = None  # its replacement, which is on its way, takes its place
+            return
+        if worker is self._replacement:
+            is_needed = self._replacing is None
+            self._end_replacing()
+            if not is_needed:
+                return
         if not self._has_announced:
             self._exit_code = 1
             self._stop(signal.SIGINT)  # its own last words say why; another one would say the same
@@ -269,6 +287,9 @@ class Supervisor:
         self._restarts[name] = self._restarts.get(name, 0) + 1
         if self._now() - worker.started_mono > STEADY_S:
             self._backoff_s = BACKOFF_FIRST_S
+        self._restart_later()
+
+    def _restart_later(self) -> None:
         self._restart_at.append(self._now() + self._backoff_s)
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_LAST_S)
 
@@ -277,7 +298,8 @@ class Supervisor:
         due = [at for at in self._restart_at if at <= now_mono]
         self._restart_at = [at for at in self._restart_at if at > now_mono]
         for _ in due:
-            self._start_worker()
+            if self._start_worker() is None:
+                self._restart_later()
         for worker in self._workers:
             limit_s = STALLED_S if worker.is_ready else START_S
             if now_mono >= worker.kill_mono:
@@ -293,18 +315,33 @@ class Supervisor:
     # Replacing and stopping
 
     def _begin_replacing(self) -> None:
+        if self._replacement is not None:
+            self._rolls_again = True  # those that are new already have not seen what this signal is about
+            return
         _log("info", "workers.replacing", workers=len(self._workers))
-        if self._replacement is None:
-            self._notifier.reloading()
-            self._to_replace = [worker for worker in self._workers if not worker.is_leaving]
-            self._replace_next()
+        self._notifier.reloading()
+        self._to_replace = [worker for worker in self._workers if not worker.is_leaving]
+        self._replace_next()
 
     def _replace_next(self) -> None:
         if self._to_replace:
+            self._replacing = self._to_replace.pop(0)
             self._replacement = self._start_worker()
+            if self._replacement is None:
+                self._end_replacing()
+        elif self._rolls_again:
+            self._rolls_again = False
+            self._begin_replacing()
         else:
             _log("info", "workers.replaced")
             self._notifier.ready()
+
+    def _end_replacing(self) -> None:
+        """Leave it at that: what was to be replaced goes on, and whoever sent SIGHUP finds the reason in the log."""
+        self._replacing = self._replacement = None
+        self._to_replace.clear()
+        self._rolls_again = False
+        self._notifier.ready()
 
     def _stop(self, number: int) -> None:
         if self._is_stopping:
@@ -316,8 +353,10 @@ class Supervisor:
         self._notifier.stopping()
         self._restart_at.clear()
         self._to_replace.clear()
-        for descriptor in self._plan.listen_fds:
-            os.close(descriptor)  # with the workers' own copies closed, a client is refused and goes elsewhere
+        self._replacing = self._replacement = None
+        for descriptor in (*self._plan.listen_fds, self._plan.metrics_fd):
+            if descriptor is not None:
+                os.close(descriptor)  # with the workers' own copies closed, a client is refused and goes elsewhere
         for worker in self._workers:
             if worker.is_ready:
                 self._dismiss(worker, number)
@@ -341,11 +380,14 @@ class Supervisor:
         }
         path = Path(self._plan.run_dir) / "workers.json"
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(state))
-        fresh.replace(path)
+        try:
+            fresh.write_text(json.dumps(state))
+            fresh.replace(path)
+        except OSError as error:  # the disk is full: that must not end the site
+            _log("error", "state.not_written", error=str(error))
 
     def _forget_gauges(self, pid: int) -> None:
-        """The gauges of a process that has ended are nobody's (its counters stay: they happened)."""
+        """The gauges of a process that has ended are nobody's; its counters happened, and a worker adds them up."""
         for path in (Path(self._plan.run_dir) / "metrics").glob(f"gauge_live*_{pid}.db"):
             path.unlink(missing_ok=True)
 
@@ -386,7 +428,9 @@ def _log(level: str, event: str, **fields: Any) -> None:
     }
     if sys.stderr.isatty():
         words = " ".join(f"{name}={value}" for name, value in fields.items())
-        sys.stderr.write(f"{line['timestamp']} [{level}] {event} {words}\n")
+        text = f"{line['timestamp']} [{level}] {event} {words}\n"
     else:
-        sys.stderr.write(json.dumps(line) + "\n")
-    sys.stderr.flush()
+        text = json.dumps(line) + "\n"
+    with suppress(OSError):  # nobody reads it, or the disk is full
+        sys.stderr.write(text)
+        sys.stderr.flush()

@@ -35,6 +35,7 @@ class Transport(tcp.Server):
     protocol: Any
     server: Any
     _is_reading = False
+    _queued_bytes = 0
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -49,9 +50,11 @@ class Transport(tcp.Server):
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted names it
         """Called by Twisted at the end, and sometimes twice."""
         is_first = hasattr(self, "protocol")
-        super().connectionLost(reason)
-        if is_first:
-            self.server.room.leave()
+        try:
+            super().connectionLost(reason)
+        finally:
+            if is_first:
+                self.server.room.leave()
 
     def stopReading(self) -> None:  # noqa: N802 - Twisted names it
         """Leave them in the kernel."""
@@ -76,7 +79,12 @@ class Transport(tcp.Server):
             if sent == len(data):
                 return
             data = data[sent:]
+        self._queued_bytes += len(data)
         super().write(data)  # type: ignore[no-untyped-call]
+
+    def drained_bytes(self) -> int:
+        """How much of what had to wait the socket has taken, ever."""
+        return self._queued_bytes - self._tempDataLen - len(self.dataBuffer) + self.offset
 
     def _on_readable(self) -> None:
         why: Any
@@ -120,9 +128,16 @@ class Port(tcp.Port):
                     self.room.pause(errorcode[error.errno])
                 # Else nobody waits any more, or the one who did has left: the loop calls when there is another.
                 return
-            protocol = self.factory.buildProtocol(self._buildAddr(client))  # type: ignore[no-untyped-call]
-            self.sessionno += 1
-            protocol.makeConnection(self.transport(raw, protocol, client, self, self.sessionno, self.reactor))
+            try:
+                self._begin(raw, client)
+            except Exception:  # one connection that can't be had must not close the port
+                _logger.exception("connection.failed")
+                raw.close()
+
+    def _begin(self, raw: Any, client: Any) -> None:
+        protocol = self.factory.buildProtocol(self._buildAddr(client))  # type: ignore[no-untyped-call]
+        self.sessionno += 1
+        protocol.makeConnection(self.transport(raw, protocol, client, self, self.sessionno, self.reactor))
 
 
 def _loop(transport: Transport) -> asyncio.AbstractEventLoop:

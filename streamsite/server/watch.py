@@ -60,12 +60,23 @@ class Watch:
             await asyncio.sleep(PERIOD_S)
             try:
                 for connection in list(self._held):
-                    self._check_held(connection)
+                    self._guarded(self._check_held, connection)
                 await self._check_times(loop)
                 self._check_left(loop.time())
             except Exception:
                 # Without it no time limit would hold any more.
                 _logger.exception("watch.failed")
+
+    @staticmethod
+    def _guarded(
+        look: Callable[[Connection | Http2Connection], None], connection: Connection | Http2Connection
+    ) -> None:
+        """Look at one connection; a fault of ours in it must not end the limits of all others."""
+        try:
+            look(connection)
+        except Exception:
+            _logger.exception("watch.failed")
+            connection.abort()
 
     @staticmethod
     def _check_held(connection: Connection | Http2Connection) -> None:
@@ -81,7 +92,7 @@ class Watch:
         now_mono = loop.time()
         for number, connection in enumerate(list(self._connections()), 1):
             if connection.check_mono <= now_mono:
-                connection.check(now_mono)
+                self._guarded(lambda each: each.check(now_mono), connection)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
 

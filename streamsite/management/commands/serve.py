@@ -25,7 +25,7 @@ from streamsite.announcement import Embedded, announcement
 from streamsite.config import PROJECT_DIR, ConfigError
 from streamsite.options import OPTIONS, add_options
 from streamsite.server.descriptors import descriptor_limit, raise_descriptor_limit
-from streamsite.server.supervisor import PLAN_VARIABLE, Plan
+from streamsite.server.supervisor import HELD_BACK, PLAN_VARIABLE, Plan
 from streamsite.server.versions import VersionError, check_versions
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def _become_supervisor(plan: Plan) -> NoReturn:
     raise_descriptor_limit()
     sys.stdout.flush()
     sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     # The same command line, so that it is found under the name that it was started by.
     command = [sys.executable, str(PROJECT_DIR / "manage.py"), *sys.argv[1:]]
     os.execve(sys.executable, command, {**os.environ, PLAN_VARIABLE: plan.to_json()})  # noqa: S606 - no shell is meant

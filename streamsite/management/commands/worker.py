@@ -55,6 +55,7 @@ class Command(BaseCommand):
         _die_with_supervisor(control)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's business
         workers.watch_state(options["run_dir"] / "workers.json")
+        workers.merge_ended(options["run_dir"] / "metrics")
         config: Config = settings.CONFIG
         choose_loop(config.loop)
         loop = reactor_loop()
