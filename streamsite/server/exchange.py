@@ -31,6 +31,8 @@ NO_BODY = frozenset({204, 304})
 _NOTED_FIELDS = framing.OWN_FIELDS | {b"content-length", b"date", b"server", b"trailer"}
 _JOINED_BYTES = 64 * 1024
 """Larger parts are sent as they are, beside their frame: a copy would cost more than a second system call."""
+_PART_BYTES = 64
+"""What a part of a body costs beside its bytes: a client may send chunks of one byte."""
 
 _logger = logging.getLogger("streamsite.server")
 
@@ -189,7 +191,7 @@ class Exchange:
         if self._answer is _COMPLETE:
             return  # nobody wants it any more
         self._parts.append(part)
-        self._body_bytes += len(part)
+        self._body_bytes += len(part) + _PART_BYTES
         if self._body_bytes >= self._connection.limits.held_bytes and not self._is_held:
             self._is_held = True
             self._connection.hold()

@@ -167,38 +167,44 @@ class Supervisor:
 
     def _start_worker(self) -> _Worker | None:
         """Start one more; None where the system has no process to give, which is in the log."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        handed = [*self._plan.listen_fds, theirs.fileno()]
-        if self._plan.metrics_fd is not None:
-            handed.append(self._plan.metrics_fd)
-        command = [*self._plan.command, "--control-fd", str(theirs.fileno()), "--run-dir", self._plan.run_dir]
-        for descriptor in self._plan.listen_fds:
-            command += ["--listen-fd", str(descriptor)]
-        if self._plan.metrics_fd is not None:
-            command += ["--metrics-fd", str(self._plan.metrics_fd)]
-        environment = dict(os.environ)
-        if self._plan.workers > 1:  # before any import of prometheus_client
-            environment["PROMETHEUS_MULTIPROC_DIR"] = str(Path(self._plan.run_dir) / "metrics")
         try:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                pass_fds=handed,
-                process_group=0,  # Ctrl-C goes to the whole foreground group; a worker is to get it once, from us
-                stdin=subprocess.DEVNULL,
-            )
+            ours, theirs = socket.socketpair()
         except OSError as error:
-            ours.close()
             _log("error", "worker.not_started", error=str(error))
             return None
-        finally:
-            theirs.close()
+        with theirs:
+            try:
+                process = self._spawn(theirs.fileno())
+            except OSError as error:
+                ours.close()
+                _log("error", "worker.not_started", error=str(error))
+                return None
+        ours.setblocking(False)
         worker = _Worker(process, ours, self._now())
         self._workers.append(worker)
         self._poll.register(ours, select.POLLIN)
         _log("info", "worker.started", pid=worker.pid)
         return worker
+
+    def _spawn(self, control_fd: int) -> subprocess.Popen[bytes]:
+        plan = self._plan
+        command = [*plan.command, "--control-fd", str(control_fd), "--run-dir", plan.run_dir]
+        for descriptor in plan.listen_fds:
+            command += ["--listen-fd", str(descriptor)]
+        handed = [*plan.listen_fds, control_fd]
+        if plan.metrics_fd is not None:
+            command += ["--metrics-fd", str(plan.metrics_fd)]
+            handed.append(plan.metrics_fd)
+        environment = dict(os.environ)
+        if plan.workers > 1:  # before any import of prometheus_client
+            environment["PROMETHEUS_MULTIPROC_DIR"] = str(Path(plan.run_dir) / "metrics")
+        return subprocess.Popen(
+            command,
+            env=environment,
+            pass_fds=handed,
+            process_group=0,  # Ctrl-C goes to the whole foreground group; a worker is to get it once, from us
+            stdin=subprocess.DEVNULL,
+        )
 
     # Looking after them
 

@@ -34,6 +34,8 @@ signal.signal(signal.SIGTERM, leave)
 signal.signal(signal.SIGINT, leave)
 if mode == "broken":
     sys.exit("it can't start")
+if mode == "slow":
+    time.sleep(1.5)
 control.send(b"R")
 while True:
     time.sleep(0.2)
@@ -49,13 +51,14 @@ class _Supervised:
 
     def __init__(self, directory: Path, mode: str, workers: int, grace_s: float) -> None:
         self.script = directory / "worker.py"
-        self.script.write_text(_WORKER)
+        self.script.write_text(f"#!{sys.executable}{_WORKER}")
+        self.script.chmod(0o700)
         self.set_mode(mode)
         self.listener = socket.create_server(("127.0.0.1", 0))
         lock = (directory / "lock").open("w")
         plan = Plan(
             workers=workers,
-            command=[sys.executable, str(self.script)],
+            command=[str(self.script)],
             listen_fds=[self.listener.fileno()],
             metrics_fd=None,
             lock_fd=lock.fileno(),
@@ -214,3 +217,70 @@ def test_orphaned_workers_end(supervise: Callable[..., _Supervised]) -> None:
     pids = supervised.pids()
     supervised.process.kill()
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 2, "they have ended")
+
+
+def test_worker_that_dies_while_it_is_replaced_costs_nothing(supervise: Callable[..., _Supervised]) -> None:
+    """Its replacement, which is on its way, takes its place, and nobody else's."""
+    supervised = supervise(workers=1)
+    supervised.said.get(timeout=bound(5))
+    (old,) = supervised.pids()
+    supervised.set_mode("slow")
+    supervised.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(supervised.pids()) == 2, 2, "the replacement begins")
+    os.kill(old, signal.SIGKILL)
+    eventually(lambda: supervised.logged("workers.replaced"), 5, "the roll is over")
+    assert supervised.process.poll() is None
+    assert len(supervised.pids()) == 1
+    supervised.process.terminate()
+    assert supervised.process.wait(bound(5)) == 0
+
+
+def test_stop_during_a_roll_ends_everything(supervise: Callable[..., _Supervised]) -> None:
+    """Whether the replacement was ready or not, the end is clean."""
+    supervised = supervise(workers=2)
+    supervised.said.get(timeout=bound(5))
+    eventually(lambda: len(supervised.pids()) == 2, 2, "two workers run")
+    supervised.set_mode("slow")
+    supervised.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(supervised.pids()) == 3, 2, "the replacement begins")
+    supervised.process.terminate()
+    assert supervised.process.wait(bound(5)) == 0
+
+
+def test_second_reload_during_a_roll_is_not_lost(supervise: Callable[..., _Supervised]) -> None:
+    """What it is about came after the first workers were new."""
+    supervised = supervise(workers=1)
+    supervised.said.get(timeout=bound(5))
+    supervised.set_mode("slow")
+    supervised.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(supervised.pids()) == 2, 2, "the replacement begins")
+    supervised.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(supervised.logged("worker.replaced")) == 2, 6, "each was replaced twice")
+    eventually(lambda: len(supervised.logged("workers.replaced")) == 1, 2, "the roll is over")
+
+
+def test_state_that_can_not_be_written_does_not_end_the_site(supervise: Callable[..., _Supervised]) -> None:
+    """A full disk, for example: the metric is stale, the log says why, and the workers go on."""
+    supervised = supervise(workers=1)
+    supervised.said.get(timeout=bound(5))
+    run_dir = supervised.script.parent / "run"
+    eventually((run_dir / "workers.json").exists, 2, "the state is written")
+    run_dir.rename(run_dir.with_name("gone"))
+    (pid,) = supervised.pids()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: supervised.logged("state.not_written"), 2, "it says so")
+    eventually(lambda: len(supervised.pids()) == 1, 2, "another worker runs")
+    assert supervised.process.poll() is None
+
+
+def test_process_that_can_not_be_had_is_tried_again(supervise: Callable[..., _Supervised]) -> None:
+    """A deployment that moves the files, a limit of processes: the others go on meanwhile."""
+    supervised = supervise(workers=2)
+    supervised.said.get(timeout=bound(5))
+    eventually(lambda: len(supervised.pids()) == 2, 2, "two workers run")
+    elsewhere = supervised.script.rename(supervised.script.with_name("elsewhere"))
+    os.kill(supervised.pids()[0], signal.SIGKILL)
+    eventually(lambda: supervised.logged("worker.not_started"), 3, "it says so")
+    assert supervised.process.poll() is None
+    elsewhere.rename(supervised.script)
+    eventually(lambda: len(supervised.pids()) == 2, 10, "two workers run again")
