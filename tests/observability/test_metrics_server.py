@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 
 import httpx
 import pytest
@@ -43,3 +45,17 @@ def test_address_that_is_none_is_refused() -> None:
     """What is not host:port never reaches the resolver."""
     with pytest.raises(ValueError, match="must be host:port"):
         metrics_server.bind("9090")
+
+
+def test_client_that_says_nothing_does_not_keep_the_listener_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A balancer that only connects: others are answered after a moment, and a worker can stop."""
+    monkeypatch.setattr(metrics_server._QuietHandler, "timeout", 0.2)
+    server = metrics_server.serve(metrics_server.bind("127.0.0.1:0"))
+    with socket.create_connection(("127.0.0.1", server.port)):
+        response = httpx.get(f"http://127.0.0.1:{server.port}/metrics", timeout=bound(2), trust_env=False)
+        assert response.status_code == 200
+    monkeypatch.setattr(metrics_server._QuietHandler, "timeout", 60)
+    with socket.create_connection(("127.0.0.1", server.port)):
+        began_mono = time.monotonic()
+        server.close()
+        assert time.monotonic() - began_mono < bound(2 * metrics_server.CLOSE_S + 0.5)
