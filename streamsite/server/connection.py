@@ -64,7 +64,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_body_left", "_chunks", "_client", "_deadline_mono", "_discarded", "_exchange", "_fed_bytes", "_fields",
+        "_body_left", "_body_mono", "_chunks", "_client", "_deadline_mono", "_discarded", "_exchange", "_fed_bytes", "_fields",
         "_is_fed", "_is_message_complete", "_known", "_local", "_parser", "_progress", "_progress_mono", "_read_s",
         "_stalls", "_target", "_unread", "check_mono", "is_reading", "limits", "outbox", "phase", "server", "transport",
     )  # fmt: skip
@@ -91,6 +91,7 @@ class Connection:
         self._chunks = 0
         self._discarded = 0
         self._deadline_mono = _NEVER
+        self._body_mono = 0.0
         self._read_s = 0.0
         self._progress = (0, 0)
         self._progress_mono = 0.0
@@ -111,6 +112,9 @@ class Connection:
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted names it
         """Bytes came."""
+        # Who is not answered by the next pass of the watch is looked at then. A client that sent bytes and a reset is gone,
+        # and nothing else tells: libuv calls once for a socket with an error, and then looks at it no more.
+        self.check_mono = 0.0
         if self.phase >= _LINGER:
             self._discard(data)
             return
@@ -151,9 +155,10 @@ class Connection:
         """The application waits for the body."""
         if send_continue:
             self.outbox.write(framing.CONTINUE)
-        self._set_deadline(self.limits.body_s)
+        self._body_mono = self.server.now_mono()
+        self._deadline_mono = self._body_mono + self.limits.body_s
+        self.check_mono = min(self.check_mono, self._body_mono + 1.0)
         self._read_s = 0.0
-        self.check_mono = self.server.now_mono() + 1.0
 
     def hold(self) -> None:
         """Read no more for now."""
@@ -229,7 +234,11 @@ class Connection:
     # What the watch calls
 
     def check(self, now_mono: float) -> None:
-        """See whether a time limit is over; set when to look again."""
+        """See whether the client is there and a time limit is over; set when to look again."""
+        if self.outbox.is_reset():
+            self.abort()
+            self.check_mono = _NEVER
+            return
         if self._stalls and not self._is_progressing(now_mono):
             self._count("write")
             self.abort()
@@ -308,7 +317,7 @@ class Connection:
         self._unread = data
         if self.phase is _IDLE:
             self.phase = _HEAD
-            self._set_deadline(self.limits.head_s)
+            self._deadline_mono = self.server.now_mono() + self.limits.head_s
 
     def _parse(self, raw: bytes) -> Head:
         """Let llhttp and the gate see a head.
@@ -335,7 +344,7 @@ class Connection:
     def _begin(self, head: Head, *, is_body_complete: bool) -> None:
         """Run the application for a request."""
         self.phase = _OPEN
-        self._deadline_mono = self.check_mono = _NEVER
+        self._deadline_mono = _NEVER
         exchange = self._exchange = Exchange(self, head, is_body_complete)
         self._body_left = head.body_bytes
         self._fed_bytes = self._chunks = 0
@@ -471,10 +480,11 @@ class Connection:
     def _check_body(self, now_mono: float) -> None:
         exchange, limits = self._exchange, self.limits
         assert exchange is not None, "the caller has looked"  # noqa: S101 - for mypy
+        passed_s, self._body_mono = now_mono - self._body_mono, now_mono
         if not self.is_reading or not exchange.is_body_wanted:
-            self._deadline_mono += 1.0  # the application is slow, not the client
+            self._deadline_mono += passed_s  # the application is slow, not the client
             return
-        self._read_s += 1.0
+        self._read_s += passed_s
         if self._read_s > limits.body_grace_s and exchange.received_bytes < self._read_s * limits.body_rate_bytes_per_s:
             self._deadline_mono = now_mono
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import socket
 import sys
 import termios
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import Any
 from .transport import Transport
 
 __all__ = ["Outbox"]
+
+_TCP_CLOSE = 7  # the first byte of TCP_INFO (linux/tcp.h)
 
 _HELD_BYTES = 16 * 1024
 """More is sent at once: one system call for so much costs nothing beside the bytes."""
@@ -77,6 +80,11 @@ class Outbox:
         size = bytearray(4)
         fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, size)
         return int.from_bytes(size, sys.byteorder)
+
+    def is_reset(self) -> bool:
+        """Whether the connection is gone below us."""
+        raw = self.socket
+        return raw.fileno() < 0 or bool(raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
 
     def write(self, data: bytes) -> None:
         """Send, or queue what can't be sent yet; look at `is_full` afterwards."""
