@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import logging
 import os
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ __all__ = ["Probe", "open_descriptors", "resident_bytes"]
 
 _TEXT = [(b"content-type", b"text/plain")]
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_logger = logging.getLogger("tests.probe")
 Route = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -52,8 +54,12 @@ class Probe:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; any path that is not a route is answered with its name."""
-        if scope["type"] != "http":
-            raise ValueError(f"no {scope['type']} here")
+        if scope["type"] == "lifespan":
+            await self._live_through(receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self._converse(scope, receive, send)
+            return
         raw = scope["raw_path"].decode("latin-1")
         self.ran.append(raw)
         route: Route = getattr(self, "_on_" + raw.strip("/").replace("-", "_"), self._on_any)
@@ -99,7 +105,7 @@ class Probe:
         async for part in _body(receive):
             body += part
             parts += 1
-        seen = {name: value for name, value in scope.items() if name not in {"asgi", "headers"}}
+        seen = {name: value for name, value in scope.items() if name not in {"asgi", "headers", "extensions"}}
         seen |= {
             "headers": [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
             "body": body.decode("latin-1"),
@@ -242,6 +248,40 @@ class Probe:
         """Keep the loop from doing anything else."""
         time.sleep(float(_query(scope)["s"]))  # noqa: ASYNC251 - on purpose
         await _answer(send, b"blocked")
+
+    async def _on_slow(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer after a while."""
+        self.counts["slow"] += 1
+        await asyncio.sleep(float(_query(scope)["s"]))
+        await _answer(send, b"in the end")
+
+    async def _on_ending(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A stream that says in the log when its `finally` is through."""
+        await _begin(send, b"first")
+        self.counts["ending"] += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            _logger.info("finally")
+
+    # Other protocols
+
+    async def _live_through(self, receive: Receive, send: Send) -> None:
+        for step in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{step}"
+            self.counts[step] += 1
+            _logger.info("lifespan.%s", step)
+            await send({"type": f"lifespan.{step}.complete"})
+
+    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """WebSocket: say where it was opened, then whatever is said."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        seen = {"root_path": scope.get("root_path", ""), "raw_path": scope["path"], "headers": len(scope["headers"])}
+        await send({"type": "websocket.send", "text": json.dumps(seen)})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
 
     # Waiting
 
