@@ -36,6 +36,8 @@ __all__ = ["Connection"]
 
 _NEVER = float("inf")
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
+FRESH_S = 1.0
+"""How long a process that ends waits for the first request of a connection that it has accepted."""
 _CHUNK_LINE_BYTES = 16
 """What a chunk's own framing takes at most without extensions: size, two line ends."""
 _UPGRADE_VALUE = re.compile(rb"\r\nupgrade:[ \t]*([^\r\n\0]*)", re.IGNORECASE)
@@ -64,8 +66,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_body_left", "_body_mono", "_chunks", "_client", "_deadline_mono", "_discarded", "_exchange", "_fed_bytes", "_fields",
-        "_is_fed", "_is_message_complete", "_known", "_local", "_parser", "_progress", "_progress_mono", "_read_s",
+        "_began_mono", "_body_left", "_body_mono", "_chunks", "_client", "_deadline_mono", "_discarded", "_exchange",
+        "_fed_bytes", "_fields", "_has_asked", "_is_fed", "_is_message_complete", "_known", "_local", "_parser", "_progress", "_progress_mono", "_read_s",
         "_stalls", "_target", "_unread", "check_mono", "is_reading", "limits", "outbox", "phase", "server", "transport",
     )  # fmt: skip
 
@@ -78,6 +80,8 @@ class Connection:
         self.phase = _IDLE
         self.check_mono = _NEVER
         self.is_reading = True
+        self._began_mono = 0.0
+        self._has_asked = False
         self._parser: Any = httptools.HttpRequestParser(self)
         self._exchange: Exchange | None = None
         self._unread = b""
@@ -107,6 +111,7 @@ class Connection:
         peer, host = transport.getPeer(), transport.getHost()
         self._client = (peer.host, peer.port)
         self._local = (host.host, host.port)
+        self._began_mono = self.server.now_mono()
         self._set_deadline(self.limits.head_s)
         self.server.on_connected(self)
 
@@ -224,12 +229,10 @@ class Connection:
     def begin_drain(self) -> None:
         """Nothing: the answer to the next request closes the connection, and the end of the drain those without one."""
 
-    def close_if_idle(self) -> bool:
-        """Close if no request is under way; whether it was so."""
-        if self.phase is _IDLE:
+    def close_if_idle(self) -> None:
+        """Close if no request is under way, nor is one to be expected: a client that has just come is about to ask."""
+        if self.phase is _IDLE and (self._has_asked or self.server.now_mono() - self._began_mono > FRESH_S):
             self._end(lingers=False)
-            return True
-        return False
 
     # What the watch calls
 
@@ -344,6 +347,7 @@ class Connection:
     def _begin(self, head: Head, *, is_body_complete: bool) -> None:
         """Run the application for a request."""
         self.phase = _OPEN
+        self._has_asked = True
         self._deadline_mono = _NEVER
         exchange = self._exchange = Exchange(self, head, is_body_complete)
         self._body_left = head.body_bytes

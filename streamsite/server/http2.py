@@ -173,12 +173,10 @@ class Http2Connection:
         self._drain_mono = self.server.now_mono() + DRAIN_NOTICE_S
         self.check_mono = min(self.check_mono, self._drain_mono)
 
-    def close_if_idle(self) -> bool:
-        """Close if no request is under way; whether it was so."""
-        if self._streams:
-            return False
-        self._end(ErrorCodes.NO_ERROR)
-        return True
+    def close_if_idle(self) -> None:
+        """Close if no request is under way."""
+        if not self._streams:
+            self._end(ErrorCodes.NO_ERROR)
 
     def abort(self) -> None:
         """Break the connection, and every answer on it."""

@@ -37,6 +37,8 @@ __all__ = ["Server"]
 
 CHECK_PERIOD_S = 1
 """Between daphne's looks at its own protocols: WebSocket and HTTP/2."""
+LOOK_S = 0.1
+"""Between looks at connections that are to end."""
 INTERRUPTED_S = 2.0
 """For requests to end by themselves after Ctrl-C: somebody waits at a terminal."""
 STOP_S = 5.0
@@ -259,7 +261,9 @@ class Server(DaphneServer):  # type: ignore[misc]
             self._empty.clear()
             for connection in list(self.open_connections):
                 connection.close_if_idle()
-            await self._empty.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._empty.wait()
 
     async def _stop_application(self) -> None:
         try:
