@@ -31,6 +31,8 @@ NO_BODY = frozenset({204, 304})
 _NOTED_FIELDS = framing.OWN_FIELDS | {b"content-length", b"date", b"server", b"trailer"}
 _JOINED_BYTES = 64 * 1024
 """Larger parts are sent as they are, beside their frame: a copy would cost more than a second system call."""
+_PIECE_BYTES = 128 * 1024
+"""Of a larger part, so much is given to the socket at once: of a page of a megabyte that nobody reads, no second one waits."""
 _PART_BYTES = 64
 """What a part of a body costs beside its bytes: a client may send chunks of one byte."""
 
@@ -66,7 +68,7 @@ class Exchange:
 
     __slots__ = (
         "__weakref__", "_announced_bytes", "_answer", "_body_bytes", "_connection", "_expects_continue", "_extra",
-        "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_leave_callback", "_parts", "_sent_bytes", "_status",
+        "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_large", "_leave_callback", "_parts", "_sent_bytes", "_status",
         "_trailers", "_waiting", "answered_mono", "head", "is_body_complete", "is_body_delivered", "is_body_wanted",
         "is_gone", "left_mono", "received_bytes", "task",
     )  # fmt: skip
@@ -95,6 +97,7 @@ class Exchange:
         self._extra: list[bytes] = []
         self._announced_bytes: int | None = None
         self._sent_bytes = 0
+        self._large: tuple[bytes, bytes, bool] | None = None
         self._is_kept = head.keep_alive
         self._is_chunked = False
         self._has_trailers = False
@@ -161,9 +164,15 @@ class Exchange:
         """
         if self.is_gone:
             raise ClientLeft("the client has left")
+        while self._large is not None:  # another task's message is on its way
+            await asyncio.sleep(0)
+            await self._connection.outbox.room()
         kind = message["type"]
         if kind == "http.response.body":
             self._send_body(message)
+            if self._large is not None:
+                body, end, is_last = self._large
+                await self._send_large(body, end, is_last=is_last)
         elif kind == "http.response.start":
             self._begin(message)
         elif kind == "http.response.trailers":
@@ -295,25 +304,48 @@ class Exchange:
         head = self._commit(message) if self._answer is _BEGUN else b""  # only now: so far all can be taken back
         outbox = self._connection.outbox
         write = outbox.write if is_last else outbox.write_soon
-        if not self._is_chunked:
-            if data := head + body if len(body) <= _JOINED_BYTES else head:
-                write(data)
-            if len(body) > _JOINED_BYTES:
-                write(body)
-        else:
-            end = framing.LAST_CHUNK if is_last and not self._has_trailers else b""
-            if len(body) <= _JOINED_BYTES:
-                if data := head + (framing.chunk(body) if body else b"") + end:
-                    write(data)
-            else:
-                write(head + b"%x\r\n" % len(body))
-                write(body)
-                write(b"\r\n" + end)
+        end = framing.LAST_CHUNK if self._is_chunked and is_last and not self._has_trailers else b""
+        if len(body) > _JOINED_BYTES:
+            if self._is_chunked:
+                head += b"%x\r\n" % len(body)
+                end = b"\r\n" + end
+            if head:
+                outbox.write(head)
+            self._large = (body, end, is_last)
+            return
+        if data := head + (framing.chunk(body) if body and self._is_chunked else body) + end:
+            write(data)
         if is_last:
-            if self._has_trailers:
-                self._answer = _TRAILERS
-            else:
-                self._complete()
+            self._end_body_of_answer()
+
+    async def _send_large(self, body: bytes, end: bytes, *, is_last: bool) -> None:
+        """Send a large part in pieces: what waits for the client is one of them, beside the part itself.
+
+        Cancellation: breaks the connection, for the rest of the part is missing.
+        """
+        outbox = self._connection.outbox
+        try:
+            for at in range(0, len(body), _PIECE_BYTES):
+                outbox.write(body[at : at + _PIECE_BYTES])
+                if outbox.is_full:
+                    await outbox.room()
+                    if self.is_gone:
+                        raise ClientLeft("the client has left")
+        except asyncio.CancelledError:
+            self._connection.abort()
+            raise
+        finally:
+            self._large = None
+        if end:
+            outbox.write(end)
+        if is_last:
+            self._end_body_of_answer()
+
+    def _end_body_of_answer(self) -> None:
+        if self._has_trailers:
+            self._answer = _TRAILERS
+        else:
+            self._complete()
 
     def _commit(self, message: Message) -> bytes:
         """Decide on the framing and return the header."""
