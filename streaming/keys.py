@@ -6,6 +6,7 @@ bucket's list of names and its generation, also in a Cluster. A name is percent-
 
 from __future__ import annotations
 
+import functools
 import zlib
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -31,8 +32,9 @@ class StreamKeys:
     channel: str
 
     @classmethod
+    @functools.lru_cache(maxsize=4096)
     def of(cls, name: str) -> StreamKeys:
-        """Keys for a name that `names.check_name` let through."""
+        """Keys for a name that `names.check_name` let through; 3 µs, and an append asks twice."""
         bucket = bucket_of(name)
         tag = bucket_tag(bucket)
         stem = f"{tag}:{quote(name, safe='/-._~')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,12 +13,14 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.core import signals
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.test import override_settings
 from django.utils.deprecation import MiddlewareMixin
 
-from streamsite.handler import LeanHandler
+from streamsite.handler import LeanHandler, LeanRequest
+from streamsite.intake import Intake
 from streamsite.types import ON_LEAVE
 from tests.streamsite import views
 from tests.support.deadlines import bound
@@ -181,6 +184,19 @@ async def test_declared_length_over_limit_is_413_before_reading() -> None:
     assert (got.status, got.problem["type"], got.received) == (413, "/problems/too-large", 0)
     assert got.headers["connection"] == "close"
     assert got.headers["x-seen"] == "413"
+
+
+async def test_headers_are_those_that_django_gives() -> None:
+    """Looked up in any case, absent ones too, and listed."""
+    exchange = Exchange("/v1/echo/a", headers=[(b"x-one", b"1"), (b"content-type", b"text/plain")])
+    intake = Intake(exchange.scope, exchange.receive, max_bytes=1, on_gone=lambda: None)
+    lean, full = LeanRequest(exchange.scope, intake), ASGIRequest(exchange.scope, io.BytesIO())
+    for name in ("X-One", "x-one", "Content-Type", "CONTENT-TYPE", "X-None", "Host"):
+        assert lean.headers.get(name) == full.headers.get(name)
+        assert (name in lean.headers) == (name in full.headers)
+    assert dict(lean.headers) == dict(full.headers)
+    assert lean.headers["X-One"] == "1"
+    assert len(lean.headers) == 2
 
 
 async def test_view_that_asks_for_it_begins_before_the_body() -> None:
