@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 
-_KEPT = {"STREAMSITE_TEST_SLACK"}
+_KEPT = {"STREAMSITE_TEST_HEAVY", "STREAMSITE_TEST_SLACK"}
 
 for _name in [name for name in os.environ if name.startswith("STREAMSITE_") and name not in _KEPT]:
     del os.environ[_name]

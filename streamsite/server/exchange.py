@@ -68,9 +68,9 @@ class Exchange:
 
     __slots__ = (
         "__weakref__", "_announced_bytes", "_answer", "_body_bytes", "_connection", "_expects_continue", "_extra",
-        "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_large", "_leave_callback", "_parts", "_sent_bytes", "_status",
-        "_trailers", "_waiting", "answered_mono", "head", "is_body_complete", "is_body_delivered", "is_body_wanted",
-        "is_gone", "left_mono", "received_bytes", "task",
+        "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_is_sending_large", "_leave_callback",
+        "_parts", "_sent_bytes", "_status", "_trailers", "_waiting", "answered_mono", "head", "is_body_complete",
+        "is_body_delivered", "is_body_wanted", "is_gone", "left_mono", "received_bytes", "task",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: Head, is_body_complete: bool) -> None:
@@ -97,7 +97,7 @@ class Exchange:
         self._extra: list[bytes] = []
         self._announced_bytes: int | None = None
         self._sent_bytes = 0
-        self._large: tuple[bytes, bytes, bool] | None = None
+        self._is_sending_large = False
         self._is_kept = head.keep_alive
         self._is_chunked = False
         self._has_trailers = False
@@ -164,15 +164,13 @@ class Exchange:
         """
         if self.is_gone:
             raise ClientLeft("the client has left")
-        while self._large is not None:  # another task's message is on its way
+        while self._is_sending_large:  # another task's message is on its way
             await asyncio.sleep(0)
             await self._connection.outbox.room()
         kind = message["type"]
         if kind == "http.response.body":
-            self._send_body(message)
-            if self._large is not None:
-                body, end, is_last = self._large
-                await self._send_large(body, end, is_last=is_last)
+            if (large := self._send_body(message)) is not None:
+                await self._send_large(*large)
         elif kind == "http.response.start":
             self._begin(message)
         elif kind == "http.response.trailers":
@@ -288,7 +286,11 @@ class Exchange:
         self._has_trailers = bool(message.get("trailers")) and has_trailer and self.head.takes_trailers
         self._answer = _BEGUN
 
-    def _send_body(self, message: Message) -> None:
+    def _send_body(self, message: Message) -> tuple[bytes, bytes, bool] | None:
+        """Send a part; of a large one only what comes before it.
+
+        Returns: what then is to be sent: the part, what ends it, and whether it is the last one.
+        """
         if self._answer is _NONE:
             raise RuntimeError("the answer has not begun: http.response.start comes first")
         if self._answer not in (_BEGUN, _COMMITTED):
@@ -311,19 +313,20 @@ class Exchange:
                 end = b"\r\n" + end
             if head:
                 outbox.write(head)
-            self._large = (body, end, is_last)
-            return
+            return body, end, is_last
         if data := head + (framing.chunk(body) if body and self._is_chunked else body) + end:
             write(data)
         if is_last:
             self._end_body_of_answer()
+        return None
 
-    async def _send_large(self, body: bytes, end: bytes, *, is_last: bool) -> None:
+    async def _send_large(self, body: bytes, end: bytes, is_last: bool) -> None:
         """Send a large part in pieces: what waits for the client is one of them, beside the part itself.
 
         Cancellation: breaks the connection, for the rest of the part is missing.
         """
         outbox = self._connection.outbox
+        self._is_sending_large = True
         try:
             for at in range(0, len(body), _PIECE_BYTES):
                 outbox.write(body[at : at + _PIECE_BYTES])
@@ -332,10 +335,11 @@ class Exchange:
                     if self.is_gone:
                         raise ClientLeft("the client has left")
         except asyncio.CancelledError:
+            self.is_gone = True  # whoever goes on to send after it would send into the middle
             self._connection.abort()
             raise
         finally:
-            self._large = None
+            self._is_sending_large = False
         if end:
             outbox.write(end)
         if is_last:

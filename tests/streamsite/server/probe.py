@@ -207,6 +207,31 @@ class Probe:
         await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"6")], "more_trailers": True})
         await send({"type": "http.response.trailers", "headers": [(b"x-more", b"7")]})
 
+    async def _on_together(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One large part, and small ones from another task meanwhile."""
+        await _begin(send, b"<")
+
+        async def interrupt() -> None:
+            for _ in range(20):
+                await send({"type": "http.response.body", "body": b"-", "more_body": True})
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send({"type": "http.response.body", "body": b"x" * 5_000_000, "more_body": True}))  # type: ignore[arg-type]
+            group.create_task(interrupt())
+        await send({"type": "http.response.body", "body": b">"})
+
+    async def _on_impatient(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give a large part up in the middle, and go on as if it had been sent."""
+        await _begin(send, b"<")
+        try:
+            await asyncio.wait_for(
+                send({"type": "http.response.body", "body": b"x" * 50_000_000, "more_body": True}), 0.2
+            )
+        except TimeoutError:
+            self.counts["impatient"] += 1
+            await send({"type": "http.response.body", "body": b">"})
+
     # What an application may do by mistake
 
     async def _on_fail(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,6 +268,15 @@ class Probe:
         """Begin, then begin again."""
         await _begin(send, b"first")
         await send({"type": "http.response.start", "status": 500, "headers": []})
+
+    async def _on_two_receivers(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Receive in two tasks."""
+        first = asyncio.ensure_future(receive())
+        try:
+            await asyncio.sleep(0)
+            await receive()
+        finally:
+            first.cancel()
 
     async def _on_block(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Keep the loop from doing anything else."""
