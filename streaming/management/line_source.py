@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import select
 import stat
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from enum import Enum, auto
 from pathlib import Path
@@ -26,6 +28,8 @@ STDIN = "-"
 
 _CHUNK_BYTES = 64 * 1024
 _QUEUE_CHUNKS = 4
+_SETTLE_S = 0.5
+_SETTLE_STEP_S = 0.02
 _POLL_S = 0.2
 """How soon a line that was added to a followed file is seen."""
 
@@ -53,6 +57,7 @@ class LineSource:
         self._splitter = LineSplitter(max_line_bytes)
         self._queue: asyncio.Queue[bytes | _Mark | OSError] = asyncio.Queue(_QUEUE_CHUNKS)
         self._is_stopped = threading.Event()
+        self._has_ended = threading.Event()
         self._stopped = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._fd = self._open()
@@ -91,6 +96,20 @@ class LineSource:
             stopped.cancel()
             self._is_stopped.set()
 
+    async def settle(self) -> None:
+        """Let what is in a pipe by now be read: who interrupts a pipeline has seen it written, and counts on it.
+
+        Bounded: what writes on and on is not waited for.
+        """
+        if self._fd is None or not stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+            return
+        deadline_mono = time.monotonic() + _SETTLE_S
+        while time.monotonic() < deadline_mono and not self._has_ended.is_set():
+            is_unread = bool(select.select([self._fd], [], [], 0)[0])
+            await asyncio.sleep(_SETTLE_STEP_S)  # for the thread that has just read to hand it over, too
+            if not is_unread:
+                return
+
     def stop(self) -> None:
         """End `lines` after what was read already."""
         self._is_stopped.set()
@@ -117,6 +136,8 @@ class LineSource:
             self._put(error)
         except (RuntimeError, concurrent.futures.CancelledError):
             pass  # the loop is gone, and with it whoever wanted to read
+        finally:
+            self._has_ended.set()
 
     def _read_all(self) -> None:
         while not self._is_stopped.is_set():

@@ -148,6 +148,7 @@ async def publish(
     try:
         await asyncio.wait({feeding, signalled}, return_when=asyncio.FIRST_COMPLETED)
         if signalled.done():
+            await source.settle()
             source.stop()
             async with asyncio.timeout(_GRACE_S):
                 await feeding
