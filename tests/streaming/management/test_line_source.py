@@ -32,9 +32,10 @@ async def test_what_is_in_a_pipe_is_read_before_the_stop(monkeypatch: pytest.Mon
             await source.settle()
             source.stop()
             await collecting
+        os.close(writing)
+        assert await asyncio.to_thread(source._has_ended.wait, bound(2))
         assert found[-1] == b"last\n"
         assert len(found) == 51
-        os.close(writing)
 
 
 async def test_file_is_not_waited_for(tmp_path: Path) -> None:
