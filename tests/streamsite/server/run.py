@@ -78,6 +78,7 @@ def _serve(listener: socket.socket, options: argparse.Namespace) -> None:
             "connections": len(server.open_connections),
             "exchanges": len(server.exchanges),
             "held": len(server.watch._held),
+            "taken": server.room.taken,
             "loop": loop_name(loop),
         }
 
