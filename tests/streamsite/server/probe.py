@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ class Probe:
 
     def __init__(self, facts: Callable[[], dict[str, Any]] = dict) -> None:
         self.facts = facts
-        self.ran: list[str] = []
-        """The raw path of each request that got as far as here."""
+        self.ran: deque[str] = deque(maxlen=1000)
+        """The raw paths of the last requests that got as far as here."""
         self.counts: Counter[str] = Counter()
         """What routes note: how far they came, and how they ended."""
         self._gate = asyncio.Event()
@@ -75,7 +75,7 @@ class Probe:
         await _answer(send, scope["raw_path"])
 
     async def _on_ran(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _answer(send, json.dumps(self.ran).encode())
+        await _answer(send, json.dumps(list(self.ran)).encode())
 
     async def _on_state(self, scope: Scope, receive: Receive, send: Send) -> None:
         gc.collect()
