@@ -26,10 +26,17 @@ def check_open(settings: StreamingSettings, request: HttpRequest) -> None:
         raise RequestError(403, "closed", "this site is closed: nothing has been opened yet by its operator")
     host = request.META.get("HTTP_HOST")
     # No Host is HTTP/1.0, which no browser speaks.
-    if host is not None and not _is_ours(host, tuple(django_settings.ALLOWED_HOSTS)):
+    if host is not None and not _is_ours(host, _allowed_hosts()):
         raise RequestError(
             400, "bad-host", "this site is open, and answers to its own names only; they are in ALLOWED_HOSTS"
         )
+
+
+def _allowed_hosts() -> tuple[str, ...]:
+    """As Django has them, which takes the names of the machine itself for granted while one develops."""
+    if django_settings.DEBUG and not django_settings.ALLOWED_HOSTS:
+        return (".localhost", "127.0.0.1", "[::1]")
+    return tuple(django_settings.ALLOWED_HOSTS)
 
 
 @functools.lru_cache(maxsize=256)
