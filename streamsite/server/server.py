@@ -42,6 +42,10 @@ LOOK_S = 0.1
 """Between looks at connections that are to end."""
 INTERRUPTED_S = 2.0
 """For requests to end by themselves after Ctrl-C: somebody waits at a terminal."""
+UNSENT_BYTES = 64 * 1024
+"""What the kernel takes of an answer beyond what is on its way. By itself it takes up to four megabytes for a client that does
+not read: with 4,000 of them all of the machine's memory for TCP, and then nobody gets anything (measured: 2.2 GB; with this
+0.28 GB, and a fast client still gets 2.5 GB/s)."""
 STOP_S = 5.0
 """For the application to end what it began, at the end of the grace period."""
 
@@ -127,6 +131,9 @@ class Server(DaphneServer):  # type: ignore[misc]
         factory: Any = self.http_factory if self._tls is None else TlsFactory(self._tls, self.http_factory)
         for listener in self._sockets:
             listener.setblocking(False)
+            listener.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES
+            )  # its connections inherit it
             # Ours, where reactor.adoptStreamPort would make Twisted's.
             port = Port._fromListeningDescriptor(reactor, listener.fileno(), listener.family, factory)  # type: ignore[no-untyped-call]
             listener.close()  # the port has a copy
