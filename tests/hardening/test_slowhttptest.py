@@ -28,7 +28,7 @@ SECONDS = CONNECTIONS // PER_SECOND + 4
 BYTES = 4_000_000 if CONNECTIONS < 1000 else 200_000
 """Of the stream that is read slowly. A page of a megabyte each for 4,000 readers would be four gigabytes, and its making is
 what would be measured."""
-STREAM = "/v1/stream/slow"
+ATTACKED, OWN = "/v1/stream/slow", "/v1/stream/own"
 JSON = {"Content-Type": "application/json"}
 MODES = {
     "header": ("-H", "-t", "GET", "-i", "1", "-x", "24"),
@@ -42,9 +42,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One worker, less patient than it is at home, and a stream that is worth reading."""
     env = {"STREAMSITE_WORKERS": "1", "STREAMSITE_HEADER_TIMEOUT_S": "2", "STREAMSITE_WRITE_TIMEOUT_S": "3"}
     with Site(tmp_path_factory.mktemp("slow"), env=env) as running:
-        running.request("PUT", STREAM, headers=JSON)
+        for stream in (ATTACKED, OWN):
+            assert running.request("PUT", stream, headers=JSON).is_success
         for _ in range(8):
-            running.request("POST", STREAM, headers=JSON, content=b'"' + b"a" * (BYTES // 8) + b'"')
+            running.request("POST", ATTACKED, headers=JSON, content=b'"' + b"a" * (BYTES // 8) + b'"')
         yield running
 
 
@@ -54,7 +55,7 @@ def append(site: Site) -> float:
     Returns: its seconds.
     """
     began = time.perf_counter()
-    answer = site.request("POST", STREAM, headers=JSON, content=b"1", timeout=bound(4))
+    answer = site.request("POST", OWN, headers=JSON, content=b"1", timeout=bound(4))
     assert answer.is_success, answer.text
     return time.perf_counter() - began
 
@@ -66,7 +67,7 @@ def test_client_works_on_under_slow_attack(site: Site, tmp_path: Path, mode: str
     assert tool is not None, "this test needs slowhttptest: make packages"
     before = [append(site) for _ in range(100)]
     attack = subprocess.Popen(
-        [tool, *MODES[mode], "-c", str(CONNECTIONS), "-r", str(PER_SECOND), "-l", str(SECONDS), "-p", "3", "-u", site.url + STREAM],
+        [tool, *MODES[mode], "-c", str(CONNECTIONS), "-r", str(PER_SECOND), "-l", str(SECONDS), "-p", "3", "-u", site.url + ATTACKED],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=tmp_path,
