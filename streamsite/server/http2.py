@@ -131,6 +131,7 @@ class Http2Connection:
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted names it
         """Bytes came."""
+        self.check_mono = 0.0  # as in Connection: a reset that came with them is told by nothing else
         if self._is_over:
             self._discard(data)
             return
@@ -187,7 +188,11 @@ class Http2Connection:
             self.transport.abortConnection()
 
     def check(self, now_mono: float) -> None:
-        """See whether a time limit is over; set when to look again."""
+        """See whether the client is there and a time limit is over; set when to look again."""
+        if self.outbox.is_reset():
+            self.abort()
+            self.check_mono = _NEVER
+            return
         if now_mono >= self._deadline_mono:
             self._expire()
             return
@@ -203,8 +208,7 @@ class Http2Connection:
             self._flush()
         except Flood as flood:
             self._calm(flood)
-        if not self._is_over:
-            self.check_mono = min(self._deadline_mono, self._drain_mono, now_mono + 1.0 if is_watched else _NEVER)
+        self.check_mono = min(self._deadline_mono, self._drain_mono, now_mono + 1.0 if is_watched else _NEVER)
 
     # What a stream calls
 

@@ -81,6 +81,13 @@ async def _wait(scope: Scope, receive: Receive, send: Send) -> None:
     _state["left"] += 1
 
 
+async def _leave(scope: Scope, receive: Receive, send: Send) -> None:
+    """Wait, without a word, until the client leaves."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    _state["left"] += 1
+
+
 async def _fail(scope: Scope, receive: Receive, send: Send) -> None:
     raise ValueError("wanted")
 
@@ -139,6 +146,7 @@ _PATHS = {
     "/echo": _echo,
     "/stream": _stream,
     "/wait": _wait,
+    "/leave": _leave,
     "/fail": _fail,
     "/fail-late": _fail_late,
     "/refuse": _refuse,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -721,3 +723,13 @@ def test_drain_lets_streams_finish(tmp_path: Path, files: CertificateFiles) -> N
         client.until(events.StreamEnded, number)
         assert client.body(number) == b"begun ended"
         assert server.process.wait(bound(5)) == 0
+
+
+def test_reset_together_with_a_request_is_noticed(quick: Running) -> None:
+    """Libuv looks no more at a socket that is broken when its bytes are read: nothing else would tell of the end."""
+    for _ in range(10):
+        with quick.http2() as client:
+            client.until(events.SettingsAcknowledged)
+            client.ask("/leave")
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    eventually(lambda: quick.state()["running"] == 1, 2, "the applications have ended, but for the one that is asked")
