@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 
 from streaming.api.problems import problem_response
 from streaming.errors import ProblemError, RequestError
-from streamsite.handler import LeanHandler, LeanRequest, raw_path
+from streamsite.handler import LeanHandler, LeanRequest, raw_path, too_large
 from streamsite.intake import declared_length
 from streamsite.types import Application, Message, Receive, Scope, Send
 
@@ -43,13 +43,13 @@ class FullChain:
             refusal = RequestError(400, "bad-request", str(error))
         else:
             if declared_bytes is not None and declared_bytes > max_bytes:
-                refusal = _too_large(f"the body has {declared_bytes} bytes, at most {max_bytes} are allowed", scope)
+                refusal = too_large(f"the body has {declared_bytes} bytes, at most {max_bytes} are allowed", scope)
         if refusal is None:
             body = _BoundedBody(receive, max_bytes)
             await self._application(scope, body.receive, send)
             if not body.is_too_large:
                 return
-            refusal = _too_large(f"the body has more than the {max_bytes} bytes that are allowed", scope)
+            refusal = too_large(f"the body has more than the {max_bytes} bytes that are allowed", scope)
         await self._refusals({**scope, _REFUSAL: refusal}, receive, send)
 
 
@@ -101,9 +101,3 @@ class _Refusals(LeanHandler):
 
     async def _call_view(self, request: LeanRequest) -> HttpResponseBase:
         return problem_response(request.scope[_REFUSAL])
-
-
-def _too_large(detail: str, scope: Scope) -> ProblemError:
-    # What follows on this connection is the rest of the body; HTTP/2 forbids the field, and needs it not.
-    is_first = scope.get("http_version", "1.1").startswith("1")
-    return RequestError(413, "too-large", detail, headers={"Connection": "close"} if is_first else None)

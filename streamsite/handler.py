@@ -43,7 +43,7 @@ from streaming.errors import ProblemError, RequestError
 from streamsite.intake import BodyTooLarge, Intake
 from streamsite.types import Message, Receive, Scope, Send
 
-__all__ = ["LeanHandler", "LeanRequest", "raw_path"]
+__all__ = ["LeanHandler", "LeanRequest", "raw_path", "too_large"]
 
 GetResponse = Callable[["LeanRequest"], Awaitable[HttpResponseBase]]
 
@@ -62,6 +62,13 @@ def raw_path(scope: Scope) -> bytes:
     raw = scope.get("raw_path")
     # Optional in ASGI; a server without it decoded the path, and quoting is the nearest that can be had.
     return raw if isinstance(raw, bytes) else quote(scope["path"]).encode("ascii")
+
+
+def too_large(detail: str, scope: Mapping[str, Any]) -> RequestError:
+    """What a body over the limit is answered with, here and by the full chain."""
+    # What follows on this connection is the rest of the body; HTTP/2 forbids the field, and needs it not.
+    is_first = scope.get("http_version", "1.1").startswith("1")
+    return RequestError(413, "too-large", detail, headers={"Connection": "close"} if is_first else None)
 
 
 @functools.lru_cache(maxsize=256)
@@ -118,11 +125,7 @@ class LeanRequest(ASGIRequest):
         try:
             body = await self.intake.body()
         except BodyTooLarge as error:
-            # What follows on this connection is the rest of the body; HTTP/2 forbids the field, and needs it not.
-            is_first = self.scope.get("http_version", "1.1").startswith("1")
-            raise RequestError(
-                413, "too-large", str(error), headers={"Connection": "close"} if is_first else None
-            ) from error
+            raise too_large(str(error), self.scope) from error
         # Set as Django caches it: `body` would compare the length with DATA_UPLOAD_MAX_MEMORY_SIZE first.
         self._body = body
         self._stream = io.BytesIO(body)

@@ -69,7 +69,7 @@ class Exchange:
     __slots__ = (
         "__weakref__", "_announced_bytes", "_answer", "_body_bytes", "_connection", "_expects_continue", "_extra",
         "_fields", "_has_trailers", "_is_chunked", "_is_held", "_is_kept", "_is_sending_large", "_leave_callback",
-        "_parts", "_sent_bytes", "_status", "_trailers", "_waiting", "answered_mono", "head", "is_body_complete",
+        "_parts", "_sent_bytes", "_status", "_trailers", "_waiting", "head", "is_body_complete",
         "is_body_delivered", "is_body_wanted", "is_gone", "left_mono", "received_bytes", "task",
     )  # fmt: skip
 
